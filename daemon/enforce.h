@@ -1,0 +1,78 @@
+/* enforce.h: the kernel side, loaded, attached, pinned. The only module that knows libbpf.
+ *
+ * Pins: <bpffs>/v<EG_LAYOUT>/maps/<name>, <bpffs>/v<EG_LAYOUT>/guards/<cgroup id>/<program>,
+ * <bpffs>/v<EG_LAYOUT>/listen/<program>. enforce_open() mounts a bpffs of our own there when none is,
+ * loads the programs over the maps that are pinned already, and swaps the programs of every pinned
+ * link by bpf_link_update, so that a restart never opens a gap. All or nothing: any failure is an error
+ * with a sentence, what was attached before stays attached. A guard whose cgroup is gone (ENOLINK) is
+ * unpinned and reported as gone.
+ *
+ * Nothing here parses bytes of an agent. Errors: negative errno and a sentence.
+ */
+#ifndef ENFORCE_H
+#define ENFORCE_H
+
+#include "../bpf/egress.h"
+#include "config.h"
+#include "err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct enforce;
+
+/* listen_cgroup: directory fd of the cgroup in which netns.c makes listeners; the proxy-side programs
+ * are attached there. Says what is missing in words when the kernel cannot carry it (minimum: 5.15 and
+ * cgroup v2; each program is loaded, none is optional at level L1). */
+int enforce_open(const struct config *c, int listen_cgroup, struct enforce **ret, struct err *e) must_check;
+struct enforce *enforce_close(struct enforce *en); /* frees; everything stays pinned and attached */
+
+/* Takes everything down that stands: detaches and unpins the proxy side and the maps, unmounts the bpffs if it is
+ * ours. Only without guards (-EBUSY with one). en is good for enforce_close() alone afterwards. */
+int enforce_remove(struct enforce *en);
+
+/* Attaches every program of a guard to the cgroup and pins the links, state closed first; reads the
+ * effective programs back; then writes *state. On failure nothing stays attached. Refuses a cgroup where
+ * an exclusive (flags=0) program stands, by name of the program. state->id must be the cgroup's id. */
+int enforce_attach(struct enforce *en, int cgroup_fd, const struct eg_guard *state, struct err *e) must_check;
+
+/* Writes a guard's state (ports, flags; `pending` is kept as the programs have it). */
+int enforce_set(struct enforce *en, const struct eg_guard *state, struct err *e) must_check;
+int enforce_get(struct enforce *en, uint64_t guard, struct eg_guard *ret) must_check;
+
+/* Detaches and unpins a guard, deletes its leases. -ENOENT when there is none. */
+int enforce_detach(struct enforce *en, uint64_t guard, struct err *e) must_check;
+
+/* Ids of the guards that are pinned, at most max; the count. */
+size_t enforce_guards(struct enforce *en, uint64_t *ids, size_t max);
+
+/* Is every link of this guard still attached (its cgroup alive)? 0, -ENOLINK gone, or another errno. */
+int enforce_alive(struct enforce *en, uint64_t guard) must_check;
+
+/* Link descriptors of a guard (guard 0: of the listen cgroup, and the maps), still owned by enforce: for
+ * the holder, which keeps duplicates so that an unmounted bpffs opens nothing. The count. */
+size_t enforce_fds(struct enforce *en, uint64_t guard, int *fds, size_t max);
+
+/* Denials. events_fd is readable when there may be some; read calls fn for each waiting one. */
+int enforce_events_fd(struct enforce *en);
+typedef void enforce_event_fn(void *ctx, const struct eg_event *ev);
+int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx) must_check;
+
+/* Leases: `expires` on CLOCK_MONOTONIC ns. sweep deletes what ended before now. */
+int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const struct eg_lease *lease) must_check;
+void enforce_sweep(struct enforce *en, uint64_t now_ns);
+
+/* Sums over CPUs of the EG_STAT_* counters. */
+int enforce_stats(struct enforce *en, uint64_t stats[EG_STAT_COUNT]) must_check;
+
+/* What this kernel can carry, each checked by doing it in a scratch cgroup made for it (canary), not by
+ * its version number. For `doctor`; needs no struct enforce. */
+struct enforce_check {
+	char name[48];
+	bool ok;
+	bool required; /* without it nothing starts */
+	char detail[160];
+};
+size_t enforce_doctor(const struct config *c, struct enforce_check *checks, size_t max);
+
+#endif
