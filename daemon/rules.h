@@ -1,0 +1,143 @@
+/* rules.h: a workspace's signed document, and the questions asked of it.
+ *
+ * Document, format 1, canonical JSON: UTF-8, no white space, fields in the order below, every field
+ * present, strings with the fewest escapes, integers in decimal, one final newline. rules_write() is
+ * the only writer; the Ed25519 signature (sign.h) is over exactly those bytes.
+ *
+ *	{"format":1,"workspace":"demo","version":3,"created":"2026-11-23T07:00:00Z","owner":0,
+ *	 "rules":[{"host":"api.stripe.com","port":443,"mode":"inspect","methods":[],"paths":[],
+ *	           "private":false}],
+ *	 "secrets":[{"name":"STRIPE_KEY","hosts":["api.stripe.com"],"slots":["basic","header"]}]}
+ *
+ * Methods and paths empty: any. Rules are sorted by host, then port, then mode, methods, paths; secrets by
+ * name; lists within them sorted, without repeats. Rules of one host and port differ in methods and paths
+ * only: they share mode and `private`. Methods and paths are for mode inspect. A document that is not
+ * read `strict` may leave out a rule's fields but host and a secret's but name, and is made canonical.
+ * Refused, with the place that is wrong: unknown or duplicate fields, IDN that is not punycode, single
+ * labels, an address without "private", a port out of range, anything not canonical when `strict`.
+ *
+ * Questions are pure functions of a compiled struct rules: no allocation, no I/O. Hosts in questions
+ * are lower case, without a final dot, checked with rules_host_ok(); an address as origin_text() has it.
+ */
+#ifndef RULES_H
+#define RULES_H
+
+#include "err.h"
+#include "reason.h"
+#include "rpc.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RULES_FORMAT 1
+#define RULES_MAX 2048	       /* rules of one workspace */
+#define RULES_SECRETS_MAX 512
+#define RULES_METHODS_MAX 16   /* of one rule, each at most 31 bytes of RFC 9110 token */
+#define RULES_PATHS_MAX 32     /* of one rule, each at most 511 bytes */
+#define RULES_BIND_HOSTS_MAX 64
+
+enum rules_mode { RULES_INSPECT = 0, RULES_TUNNEL = 1, RULES_TCP = 2 };
+
+enum rules_slot {
+	RULES_SLOT_HEADER = 1 << 0,
+	RULES_SLOT_BASIC = 1 << 1,
+	RULES_SLOT_QUERY = 1 << 2,
+	RULES_SLOT_PATH = 1 << 3,
+	RULES_SLOT_BODY = 1 << 4,
+};
+#define RULES_SLOTS_DEFAULT (RULES_SLOT_HEADER | RULES_SLOT_BASIC)
+#define RULES_SLOTS_ALL 31u
+
+struct rules_rule {
+	char host[RPC_HOST_MAX]; /* exact name, "*.example.com", or an address when `private` */
+	uint16_t port;
+	uint8_t mode;		 /* enum rules_mode */
+	bool private;
+	uint32_t method_count, path_count;
+	char (*methods)[32];	 /* owned by the document */
+	char (*paths)[512];	 /* globs: '*' within a segment; a segment "**" is any number of
+				  * segments, at the end one or more */
+};
+
+struct rules_secret {
+	char name[RPC_NAME_MAX];
+	uint32_t slots;		 /* of enum rules_slot; 0: unbound, refused everywhere */
+	uint32_t host_count;	 /* 0: unbound, refused everywhere */
+	char (*hosts)[RPC_HOST_MAX]; /* as in a rule; owned by the document */
+};
+
+/* The document; changed only through the functions below. */
+struct rules {
+	char workspace[RPC_WORKSPACE_MAX];
+	uint64_t version;
+	char created[21];	 /* RFC 3339, seconds, Z */
+	uint32_t owner;		 /* uid */
+	uint32_t rule_count, secret_count;
+	struct rules_rule *rules;
+	struct rules_secret *secrets;
+};
+
+/* An empty document (denies all), version 0. NULL when out of memory. */
+struct rules *rules_new(const char *workspace, uint32_t owner, const char *created);
+struct rules *rules_free(struct rules *r);
+OWN_CLEANUP(rules, struct rules, rules_free)
+
+/* Reads a document. strict: the bytes must be exactly what rules_write() would write. */
+int rules_parse(const char *text, size_t len, bool strict, struct rules **ret, struct err *e) must_check;
+
+/* The canonical bytes, malloc'ed, caller frees. -E2BIG over RPC_DOC_MAX. */
+int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *e) must_check;
+
+/* ---- changes, each checked as a parse would; -EEXIST, -ENOENT, -EINVAL, -E2BIG with a sentence ---- */
+int rules_add(struct rules *r, const struct rules_rule *rule, struct err *e) must_check;
+/* Removes every rule of that host (and port, when not 0). */
+int rules_remove(struct rules *r, const char *host, uint16_t port, struct err *e) must_check;
+/* Adds a secret's binding or replaces it. hosts NULL and count 0: unbound. */
+int rules_bind(struct rules *r, const char *name, const char *const *hosts, size_t count, uint32_t slots,
+	       struct err *e) must_check;
+int rules_unbind(struct rules *r, const char *name, struct err *e) must_check;
+
+/* ---- syntax ---- */
+/* Lower-cases and checks a host as typed (a rule's: with wildcard allowed when `wildcard`); accepts one
+ * final dot and drops it. An IPv4/IPv6 address is accepted only with `address`. */
+int rules_host(const char *typed, bool wildcard, bool address, char out[RPC_HOST_MAX], struct err *e) must_check;
+bool rules_host_ok(const char *host);  /* already in the form of questions, no wildcard, no address */
+bool rules_name_ok(const char *name);  /* secret: [A-Z_][A-Z0-9_]{0,127} */
+bool rules_workspace_ok(const char *name); /* [a-z0-9][a-z0-9-]{0,62} */
+const char *rules_mode_word(enum rules_mode mode);
+int rules_slot_of(const char *word);   /* one RULES_SLOT_* bit, or 0 */
+const char *rules_slot_word(enum rules_slot slot);
+
+/* ---- questions ---- */
+/* "*.example.com" = one or more labels below, never the apex; otherwise equality. */
+bool rules_host_match(const char *pattern, const char *host);
+
+/* May this name be resolved at all: some rule has it, at any port. ret_private: any of them is private. */
+bool rules_names(const struct rules *r, const char *host, bool *ret_private);
+
+/* The rule for host and port: exact hosts before wildcards, longer wildcards before shorter. The most
+ * particular pattern that has the port decides alone, in all questions below; NULL and
+ * *why = EMPTY_ALLOWLIST, DOMAIN (no rule for the host) or POLICY (host, but not this port). */
+const struct rules_rule *rules_find(const struct rules *r, const char *host, uint16_t port, enum reason *why);
+
+/* The rule for the whole request: as rules_find, then method and path (normalised, without query).
+ * All rules of host and port are tried; the first that allows is returned. */
+const struct rules_rule *rules_judge(const struct rules *r, const char *host, uint16_t port,
+				     const char *method, const char *path, enum reason *why);
+
+/* Does any rule of this host and port look at paths (then paths must normalise: rules_path). */
+bool rules_has_paths(const struct rules *r, const char *host, uint16_t port);
+
+/* Normalises an origin-form path (no query) for matching into out[cap]: percent-decoded unreserved
+ * characters, upper-case hex; dot segments, "//", encoded slash, backslash or NUL: -EINVAL. */
+int rules_path(const char *path, size_t len, char *out, size_t cap) must_check;
+
+const struct rules_secret *rules_secret(const struct rules *r, const char *name);
+
+/* May this secret go to this host and port in this slot (exactly one RULES_SLOT_* bit): REASON_NONE
+ * means yes; else SECRET_UNKNOWN, SECRET_HOST, SECRET_SLOT. The allowlist must have host and port in mode
+ * inspect (else SECRET_HOST); whether this request is allowed is rules_judge's question. */
+enum reason rules_secret_may(const struct rules *r, const char *name, const char *host, uint16_t port,
+			     enum rules_slot slot);
+
+#endif

@@ -1,0 +1,722 @@
+/* rulesdoc.c: documents: read, written, changed. The questions are in rules.c.
+ *
+ * One way in: everything, read or added, goes through rule_of()/rules_bind(), which bring it to its
+ * canonical form or refuse it, and is put where it belongs in the sorted arrays. So each document in
+ * memory is valid, sorted and free of contradictions, and rules_write() has nothing to check. A strict
+ * read writes what it read and compares the bytes.
+ *
+ * Arrays grow when their count is a power of two, so no capacity is kept.
+ */
+#include "rules.h"
+
+#include "jdoc.h"
+#include "origin.h"
+#include "wr.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEPTH 4 /* document, list of rules, rule, list of paths */
+#define OWNER_MAX (UINT32_MAX - 1)
+
+/* ---- memory ---- */
+
+/* Room for one more element after `count`. */
+static int grow(void *array, size_t count, size_t size)
+{
+	void **a = array;
+	void *p;
+
+	if (count & (count - 1))
+		return 0;
+	p = reallocarray(*a, count ? count * 2 : 1, size);
+	if (!p)
+		return -ENOMEM;
+	*a = p;
+	return 0;
+}
+
+static void rule_done(struct rules_rule *rule)
+{
+	free(rule->methods);
+	free(rule->paths);
+	memset(rule, 0, sizeof(*rule));
+}
+OWN_CLEANUP(rule, struct rules_rule, rule_done)
+
+static bool created_ok(const char *s)
+{
+	static const char form[] = "0000-00-00T00:00:00Z";
+	static const struct {
+		uint8_t at, min, max;
+	} parts[] = {{5, 1, 12}, {8, 1, 31}, {11, 0, 23}, {14, 0, 59}, {17, 0, 60}};
+
+	for (size_t i = 0; i < sizeof(form); i++)
+		if (form[i] == '0' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
+			return false;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		int n = (s[parts[i].at] - '0') * 10 + s[parts[i].at + 1] - '0';
+
+		if (n < parts[i].min || n > parts[i].max)
+			return false;
+	}
+	return true;
+}
+
+struct rules *rules_new(const char *workspace, uint32_t owner, const char *created)
+{
+	struct rules *r;
+
+	assert(rules_workspace_ok(workspace) && created_ok(created) && owner <= OWNER_MAX);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	memcpy(r->workspace, workspace, strlen(workspace) + 1);
+	memcpy(r->created, created, sizeof(r->created));
+	r->owner = owner;
+	return r;
+}
+
+struct rules *rules_free(struct rules *r)
+{
+	if (!r)
+		return NULL;
+	for (uint32_t i = 0; i < r->rule_count; i++)
+		rule_done(&r->rules[i]);
+	for (uint32_t i = 0; i < r->secret_count; i++)
+		free(r->secrets[i].hosts);
+	free(r->rules);
+	free(r->secrets);
+	free(r);
+	return NULL;
+}
+
+/* ---- one rule ---- */
+
+static int strings_cmp(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* Sorts fixed-size strings, drops repeated ones; the count that is left. */
+static uint32_t strings_sort(void *strings, uint32_t count, size_t size)
+{
+	char *s = strings;
+	uint32_t n = count ? 1 : 0;
+
+	if (count)
+		qsort(s, count, size, strings_cmp);
+	for (uint32_t i = 1; i < count; i++)
+		if (strcmp(s + (n - 1) * size, s + i * size) != 0)
+			memmove(s + n++ * size, s + i * size, size);
+	return n;
+}
+
+static int strings_order(const void *a, uint32_t a_count, const void *b, uint32_t b_count, size_t size)
+{
+	for (uint32_t i = 0; i < a_count && i < b_count; i++) {
+		int c = strcmp((const char *)a + i * size, (const char *)b + i * size);
+
+		if (c)
+			return c;
+	}
+	return (a_count > b_count) - (a_count < b_count);
+}
+
+static int rule_order(const struct rules_rule *a, const struct rules_rule *b)
+{
+	int c = strcmp(a->host, b->host);
+
+	if (!c)
+		c = (a->port > b->port) - (a->port < b->port);
+	if (!c)
+		c = (a->mode > b->mode) - (a->mode < b->mode);
+	if (!c)
+		c = strings_order(a->methods, a->method_count, b->methods, b->method_count, sizeof(*a->methods));
+	if (!c)
+		c = strings_order(a->paths, a->path_count, b->paths, b->path_count, sizeof(*a->paths));
+	return c;
+}
+
+/* RFC 9110 token, upper case. */
+static bool method_of(const char *typed, char out[32])
+{
+	size_t n = 0;
+
+	for (; typed[n]; n++) {
+		char c = typed[n];
+
+		if (n >= 31)
+			return false;
+		if (c >= 'a' && c <= 'z')
+			c = (char)(c - 32);
+		if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
+			return false;
+		out[n] = c;
+	}
+	out[n] = '\0';
+	return n > 0;
+}
+
+/* "**" is a whole segment, and there is no "***". */
+static bool glob_ok(const char *glob)
+{
+	for (const char *s = strstr(glob, "**"); s; s = strstr(s + 1, "**"))
+		if (s[-1] != '/' || (s[2] && s[2] != '/'))
+			return false;
+	return true;
+}
+
+static int glob_of(const char *typed, char out[512], struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+	int rc;
+
+	if (typed[0] != '/')
+		return err_set(e, -EINVAL, "path %s must begin with \"/\"", jdoc_show(typed, show));
+	rc = rules_path(typed, strlen(typed), out, 512);
+	if (rc == -E2BIG)
+		return err_set(e, -EINVAL, "path %s is longer than 511 bytes", jdoc_show(typed, show));
+	if (rc)
+		return err_set(e, -EINVAL, "path %s cannot stand in a rule; write it without query, \"//\", dot "
+			       "segments, encoded slashes and bytes that need encoding", jdoc_show(typed, show));
+	if (!glob_ok(out))
+		return err_set(e, -EINVAL, "path %s: \"**\" must be a whole segment, as in /v1/**",
+			       jdoc_show(typed, show));
+	return 0;
+}
+
+static int rule_lists(const struct rules_rule *in, struct rules_rule *t, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+
+	if (in->method_count > RULES_METHODS_MAX)
+		return err_set(e, -E2BIG, "%u methods are too many; at most %d fit", in->method_count,
+			       RULES_METHODS_MAX);
+	if (in->path_count > RULES_PATHS_MAX)
+		return err_set(e, -E2BIG, "%u paths are too many; at most %d fit", in->path_count, RULES_PATHS_MAX);
+	t->methods = calloc(in->method_count + 1u, sizeof(*t->methods));
+	t->paths = calloc(in->path_count + 1u, sizeof(*t->paths));
+	if (!t->methods || !t->paths)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < in->method_count; i++)
+		if (!method_of(in->methods[i], t->methods[i]))
+			return err_set(e, -EINVAL, "method %s is not one; use names such as GET",
+				       jdoc_show(in->methods[i], show));
+	for (uint32_t i = 0; i < in->path_count; i++) {
+		int rc = glob_of(in->paths[i], t->paths[i], e);
+
+		if (rc)
+			return rc;
+	}
+	t->method_count = strings_sort(t->methods, in->method_count, sizeof(*t->methods));
+	t->path_count = strings_sort(t->paths, in->path_count, sizeof(*t->paths));
+	return 0;
+}
+
+/* What no rule may say, host and lists being good. */
+static int rule_meaning(const struct rules_rule *rule, struct err *e)
+{
+	uint8_t addr[16];
+
+	if (rule->mode != RULES_INSPECT && (rule->method_count || rule->path_count))
+		return err_set(e, -EINVAL, "methods and paths are seen in mode inspect only; leave them out in "
+			       "mode %s", rules_mode_word(rule->mode));
+	if (!origin_parse(rule->host, addr))
+		return 0;
+	if (!rule->private)
+		return err_set(e, -EINVAL, "%s is an address; a rule for one needs private set", rule->host);
+	if (!origin_openable(addr, true))
+		return err_set(e, -EINVAL, "%s is a %s address, which no rule can open", rule->host,
+			       origin_special(NULL, addr));
+	return 0;
+}
+
+/* The canonical form of a rule as given; *ret is untouched on failure. */
+static int rule_of(const struct rules_rule *in, struct rules_rule *ret, struct err *e)
+{
+	struct rules_rule t = {.port = in->port, .mode = in->mode, .private = in->private};
+	auto_(rule) struct rules_rule *undo = &t;
+	int rc;
+
+	rc = rules_host(in->host, true, true, t.host, e);
+	if (rc)
+		return rc;
+	if (!in->port)
+		return err_set(e, -EINVAL, "port 0 is out of range; use 1 to 65535");
+	if (in->mode > RULES_TCP)
+		return err_set(e, -EINVAL, "the mode is none of inspect, tunnel, tcp");
+	rc = rule_lists(in, &t, e);
+	if (!rc)
+		rc = rule_meaning(&t, e);
+	if (rc)
+		return rc;
+	*ret = t;
+	undo = NULL;
+	return 0;
+}
+
+/* ---- changes ---- */
+
+/* One host and port has one mode and one `private`, so that a question has one answer. */
+static int rule_clash(const struct rules_rule *old, const struct rules_rule *new, struct err *e)
+{
+	if (strcmp(old->host, new->host) != 0 || old->port != new->port)
+		return 0;
+	if (old->mode != new->mode)
+		return err_set(e, -EINVAL, "%s port %u has mode %s in another rule; remove that one first",
+			       old->host, old->port, rules_mode_word(old->mode));
+	if (old->private != new->private)
+		return err_set(e, -EINVAL, "%s port %u has private %s in another rule; remove that one first",
+			       old->host, old->port, old->private ? "true" : "false");
+	if (rule_order(old, new) == 0)
+		return err_set(e, -EEXIST, "%s port %u is in the allowlist already", old->host, old->port);
+	return 0;
+}
+
+int rules_add(struct rules *r, const struct rules_rule *rule, struct err *e)
+{
+	struct rules_rule t;
+	auto_(rule) struct rules_rule *undo = NULL;
+	uint32_t lo = 0, hi = r->rule_count;
+	int rc;
+
+	rc = rule_of(rule, &t, e);
+	if (rc)
+		return rc;
+	undo = &t;
+	if (r->rule_count >= RULES_MAX)
+		return err_set(e, -E2BIG, "the allowlist is full; it holds at most %d rules", RULES_MAX);
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (rule_order(&r->rules[mid], &t) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	rc = lo < r->rule_count ? rule_clash(&r->rules[lo], &t, e) : 0;
+	if (!rc && lo)
+		rc = rule_clash(&r->rules[lo - 1], &t, e);
+	if (!rc)
+		rc = grow(&r->rules, r->rule_count, sizeof(*r->rules));
+	if (rc)
+		return rc;
+	memmove(&r->rules[lo + 1], &r->rules[lo], (r->rule_count - lo) * sizeof(*r->rules));
+	r->rules[lo] = t;
+	r->rule_count++;
+	undo = NULL;
+	return 0;
+}
+
+int rules_remove(struct rules *r, const char *typed, uint16_t port, struct err *e)
+{
+	char host[RPC_HOST_MAX];
+	uint32_t left = 0, was = r->rule_count;
+	int rc;
+
+	rc = rules_host(typed, true, true, host, e);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < was; i++) {
+		struct rules_rule *rule = &r->rules[i];
+
+		if (strcmp(rule->host, host) == 0 && (!port || rule->port == port))
+			rule_done(rule);
+		else
+			r->rules[left++] = *rule;
+	}
+	r->rule_count = left;
+	if (left != was)
+		return 0;
+	if (port)
+		return err_set(e, -ENOENT, "%s port %u is not in the allowlist", host, port);
+	return err_set(e, -ENOENT, "%s is not in the allowlist", host);
+}
+
+static int bind_hosts(const char *const *hosts, size_t count, char (**ret)[RPC_HOST_MAX], uint32_t *ret_count,
+		      struct err *e)
+{
+	auto_free void *list = calloc(count + 1, RPC_HOST_MAX);
+	char(*t)[RPC_HOST_MAX] = list;
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		int rc = rules_host(hosts[i], true, true, t[i], e);
+
+		if (rc)
+			return rc;
+	}
+	*ret_count = strings_sort(list, (uint32_t)count, RPC_HOST_MAX);
+	*ret = take(list);
+	return 0;
+}
+
+int rules_bind(struct rules *r, const char *name, const char *const *hosts, size_t count, uint32_t slots,
+	       struct err *e)
+{
+	struct rules_secret s = {.slots = slots};
+	uint32_t at = 0;
+	bool there;
+	int rc;
+
+	if (!rules_name_ok(name))
+		return err_set(e, -EINVAL, "a secret's name is A-Z, 0-9 and '_', does not begin with a digit, and "
+			       "has at most 128 bytes");
+	if (slots & ~RULES_SLOTS_ALL)
+		return err_set(e, -EINVAL, "a slot is one of basic, body, header, path, query");
+	if (count > RULES_BIND_HOSTS_MAX)
+		return err_set(e, -E2BIG, "%zu hosts are too many; a secret goes to at most %d", count,
+			       RULES_BIND_HOSTS_MAX);
+	while (at < r->secret_count && strcmp(r->secrets[at].name, name) < 0)
+		at++;
+	there = at < r->secret_count && strcmp(r->secrets[at].name, name) == 0;
+	if (!there && r->secret_count >= RULES_SECRETS_MAX)
+		return err_set(e, -E2BIG, "the workspace is full; it holds at most %d secrets", RULES_SECRETS_MAX);
+	memcpy(s.name, name, strlen(name) + 1);
+	rc = bind_hosts(hosts, count, &s.hosts, &s.host_count, e);
+	if (rc)
+		return rc;
+	if (!there && grow(&r->secrets, r->secret_count, sizeof(*r->secrets))) {
+		free(s.hosts);
+		return -ENOMEM;
+	}
+	if (there) {
+		free(r->secrets[at].hosts);
+	} else {
+		memmove(&r->secrets[at + 1], &r->secrets[at], (r->secret_count - at) * sizeof(s));
+		r->secret_count++;
+	}
+	r->secrets[at] = s;
+	return 0;
+}
+
+int rules_unbind(struct rules *r, const char *name, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+	uint32_t at = 0;
+
+	while (at < r->secret_count && strcmp(r->secrets[at].name, name) != 0)
+		at++;
+	if (at == r->secret_count)
+		return err_set(e, -ENOENT, "there is no secret %s in this workspace", jdoc_show(name, show));
+	free(r->secrets[at].hosts);
+	r->secret_count--;
+	memmove(&r->secrets[at], &r->secrets[at + 1], (r->secret_count - at) * sizeof(*r->secrets));
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static int mode_of(const char *word, uint8_t *ret, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+
+	for (uint8_t m = RULES_INSPECT; m <= RULES_TCP; m++)
+		if (strcmp(word, rules_mode_word(m)) == 0) {
+			*ret = m;
+			return 0;
+		}
+	return err_set(e, -EINVAL, "mode %s is none of inspect, tunnel, tcp", jdoc_show(word, show));
+}
+
+/* Copies a JSON list of strings into a fresh array of fixed ones. One that is too long stays too long
+ * enough to be refused by whoever checks it: `size` is more than what is allowed. */
+static int strings_of(const json_t *list, const char *what, size_t size, void *ret, uint32_t *ret_count,
+		      struct err *e)
+{
+	size_t count = list ? json_array_size(list) : 0;
+	char show[JDOC_SHOW_MAX];
+	auto_free char *t = calloc(count + 1, size);
+
+	if (!t)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		const char *s = jdoc_at(list, i);
+
+		if (strlen(s) >= size)
+			return err_set(e, -EINVAL, "%s %s is longer than %zu bytes", what, jdoc_show(s, show),
+				       size - 1);
+		memcpy(t + i * size, s, strlen(s) + 1);
+	}
+	*ret_count = (uint32_t)count;
+	*(void **)ret = take(t);
+	return 0;
+}
+
+static int rule_read_lists(json_t *o, struct rules_rule *t, struct err *e)
+{
+	const json_t *methods = NULL, *paths = NULL;
+	int rc = jdoc_strs(o, "methods", RULES_METHODS_MAX, &methods, e);
+
+	if (!rc)
+		rc = jdoc_strs(o, "paths", RULES_PATHS_MAX, &paths, e);
+	if (!rc)
+		rc = strings_of(methods, "method", sizeof(*t->methods), &t->methods, &t->method_count, e);
+	if (!rc)
+		rc = strings_of(paths, "path", sizeof(*t->paths), &t->paths, &t->path_count, e);
+	return rc;
+}
+
+static int rule_read(json_t *o, struct rules *r, struct err *e)
+{
+	static const char *const fields[] = {"host", "port", "mode", "methods", "paths", "private"};
+	struct rules_rule t = {.mode = RULES_INSPECT};
+	auto_(rule) struct rules_rule *undo = &t;
+	const char *host = NULL, *mode = "inspect";
+	uint64_t port = 443;
+	int rc;
+
+	rc = jdoc_fields(o, fields, ARRAY_SIZE(fields), e);
+	if (!rc)
+		rc = jdoc_str(o, "host", &host, e);
+	if (!rc && !host)
+		rc = err_set(e, -EINVAL, "there is no host");
+	if (!rc)
+		rc = rules_host(host, true, true, t.host, e);
+	if (!rc)
+		rc = jdoc_uint(o, "port", 1, 65535, &port, e);
+	if (!rc)
+		rc = jdoc_str(o, "mode", &mode, e);
+	if (!rc)
+		rc = mode_of(mode, &t.mode, e);
+	if (!rc)
+		rc = jdoc_bool(o, "private", &t.private, e);
+	if (!rc)
+		rc = rule_read_lists(o, &t, e);
+	t.port = (uint16_t)port;
+	return rc ? rc : rules_add(r, undo, e);
+}
+
+static int slots_read(const json_t *list, uint32_t *ret, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+	uint32_t slots = 0;
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		int slot = rules_slot_of(jdoc_at(list, i));
+
+		if (!slot)
+			return err_set(e, -EINVAL, "slot %s is none of basic, body, header, path, query",
+				       jdoc_show(jdoc_at(list, i), show));
+		slots |= (uint32_t)slot;
+	}
+	*ret = slots;
+	return 0;
+}
+
+static int secret_read(json_t *o, struct rules *r, struct err *e)
+{
+	static const char *const fields[] = {"name", "hosts", "slots"};
+	const char *hosts[RULES_BIND_HOSTS_MAX], *name = NULL;
+	const json_t *host_list = NULL, *slot_list = NULL;
+	uint32_t slots = RULES_SLOTS_DEFAULT;
+	size_t count;
+	int rc;
+
+	rc = jdoc_fields(o, fields, ARRAY_SIZE(fields), e);
+	if (!rc)
+		rc = jdoc_str(o, "name", &name, e);
+	if (!rc && !name)
+		rc = err_set(e, -EINVAL, "there is no name");
+	if (!rc)
+		rc = jdoc_strs(o, "hosts", RULES_BIND_HOSTS_MAX, &host_list, e);
+	if (!rc)
+		rc = jdoc_strs(o, "slots", 5, &slot_list, e);
+	if (!rc && slot_list)
+		rc = slots_read(slot_list, &slots, e);
+	if (rc)
+		return rc;
+	if (rules_secret(r, name))
+		return err_set(e, -EEXIST, "the name stands in an earlier one too");
+	count = host_list ? json_array_size(host_list) : 0;
+	for (size_t i = 0; i < count; i++)
+		hosts[i] = jdoc_at(host_list, i);
+	return rules_bind(r, name, hosts, count, slots, e);
+}
+
+/* Each element of a list through `read`; an error says which one ("rule 3 (api.x.com)"). */
+static int list_read(json_t *doc, const char *list, const char *what, const char *label,
+		     int (*read)(json_t *, struct rules *, struct err *), struct rules *r, struct err *e)
+{
+	json_t *a = json_object_get(doc, list);
+	char show[JDOC_SHOW_MAX];
+
+	if (!json_is_array(a))
+		return err_set(e, -EINVAL, "%s must be a list, [...]", list);
+	for (size_t i = 0; i < json_array_size(a); i++) {
+		json_t *o = json_array_get(a, i);
+		const char *name = json_string_value(json_object_get(o, label));
+		int rc = read(o, r, e);
+
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc && name)
+			return err_in(e, rc, "%s %zu (%s)", what, i + 1, jdoc_show(name, show));
+		if (rc)
+			return err_in(e, rc, "%s %zu", what, i + 1);
+	}
+	return 0;
+}
+
+/* Everything but the lists. */
+static int head_read(json_t *doc, struct rules **ret, struct err *e)
+{
+	static const char *const fields[] = {"format", "workspace", "version", "created", "owner", "rules",
+					     "secrets"};
+	uint64_t format = 0, version = 0, owner = 0;
+	const char *workspace = NULL, *created = NULL;
+	int rc = jdoc_fields(doc, fields, ARRAY_SIZE(fields), e);
+
+	for (size_t i = 0; !rc && i < ARRAY_SIZE(fields); i++)
+		if (!json_object_get(doc, fields[i]))
+			rc = err_set(e, -EINVAL, "there is no field \"%s\"", fields[i]);
+	if (!rc)
+		rc = jdoc_uint(doc, "format", RULES_FORMAT, RULES_FORMAT, &format, e);
+	if (!rc)
+		rc = jdoc_str(doc, "workspace", &workspace, e);
+	if (!rc)
+		rc = jdoc_uint(doc, "version", 0, INT64_MAX, &version, e);
+	if (!rc)
+		rc = jdoc_str(doc, "created", &created, e);
+	if (!rc)
+		rc = jdoc_uint(doc, "owner", 0, OWNER_MAX, &owner, e);
+	if (rc)
+		return rc;
+	if (!rules_workspace_ok(workspace))
+		return err_set(e, -EINVAL, "a workspace's name is a-z, 0-9 and '-', does not begin with '-', and "
+			       "has at most 63 bytes");
+	if (!created_ok(created))
+		return err_set(e, -EINVAL, "created must look like 2026-01-31T12:00:00Z");
+	*ret = rules_new(workspace, (uint32_t)owner, created);
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->version = version;
+	return 0;
+}
+
+int rules_parse(const char *text, size_t len, bool strict, struct rules **ret, struct err *e)
+{
+	auto_(json) json_t *doc = NULL;
+	auto_(rules) struct rules *r = NULL;
+	auto_free char *again = NULL;
+	size_t again_len;
+	int rc;
+
+	rc = jdoc_load(text, len, RPC_DOC_MAX, DEPTH, &doc, e);
+	if (!rc)
+		rc = head_read(doc, &r, e);
+	if (!rc)
+		rc = list_read(doc, "rules", "rule", "host", rule_read, r, e);
+	if (!rc)
+		rc = list_read(doc, "secrets", "secret", "name", secret_read, r, e);
+	if (!rc && strict)
+		rc = rules_write(r, &again, &again_len, e);
+	if (rc)
+		return rc;
+	if (strict && (again_len != len || memcmp(again, text, len) != 0)) {
+		size_t at = 0;
+
+		while (at < len && at < again_len && again[at] == text[at])
+			at++;
+		return err_set(e, -EINVAL, "the document is not in canonical form from byte %zu on", at);
+	}
+	*ret = take(r);
+	return 0;
+}
+
+/* ---- writing ---- */
+
+/* What is in a document never needs an escape: hosts, tokens, names and normalised paths. */
+static void put_str(struct wr *w, const char *s)
+{
+	wr_u8(w, '"');
+	for (; *s; s++) {
+		assert(*s > ' ' && *s < 0x7f && *s != '"' && *s != '\\');
+		wr_u8(w, (uint8_t)*s);
+	}
+	wr_u8(w, '"');
+}
+
+static void put_field(struct wr *w, const char *name, const char *value)
+{
+	wr_str(w, name);
+	put_str(w, value);
+}
+
+static void put_uint(struct wr *w, const char *name, uint64_t n)
+{
+	char digits[24];
+
+	(void)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n);
+	wr_str(w, name);
+	wr_str(w, digits);
+}
+
+static void put_list(struct wr *w, const char *name, const void *strings, uint32_t count, size_t size)
+{
+	wr_str(w, name);
+	wr_u8(w, '[');
+	for (uint32_t i = 0; i < count; i++)
+		put_field(w, i ? "," : "", (const char *)strings + i * size);
+	wr_u8(w, ']');
+}
+
+static void put_rule(struct wr *w, const struct rules_rule *rule)
+{
+	put_field(w, "{\"host\":", rule->host);
+	put_uint(w, ",\"port\":", rule->port);
+	put_field(w, ",\"mode\":", rules_mode_word(rule->mode));
+	put_list(w, ",\"methods\":", rule->methods, rule->method_count, sizeof(*rule->methods));
+	put_list(w, ",\"paths\":", rule->paths, rule->path_count, sizeof(*rule->paths));
+	wr_str(w, rule->private ? ",\"private\":true}" : ",\"private\":false}");
+}
+
+static void put_secret(struct wr *w, const struct rules_secret *s)
+{
+	static const char *const slots[] = {"basic", "body", "header", "path", "query"};
+	const char *comma = "";
+
+	put_field(w, "{\"name\":", s->name);
+	put_list(w, ",\"hosts\":", s->hosts, s->host_count, sizeof(*s->hosts));
+	wr_str(w, ",\"slots\":[");
+	for (size_t i = 0; i < ARRAY_SIZE(slots); i++)
+		if (s->slots & (uint32_t)rules_slot_of(slots[i])) {
+			put_field(w, comma, slots[i]);
+			comma = ",";
+		}
+	wr_str(w, "]}");
+}
+
+int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *e)
+{
+	auto_free char *text = malloc(RPC_DOC_MAX + 1);
+	struct wr w = wr_of(text, RPC_DOC_MAX);
+
+	if (!text)
+		return -ENOMEM;
+	put_uint(&w, "{\"format\":", RULES_FORMAT);
+	put_field(&w, ",\"workspace\":", r->workspace);
+	put_uint(&w, ",\"version\":", r->version);
+	put_field(&w, ",\"created\":", r->created);
+	put_uint(&w, ",\"owner\":", r->owner);
+	wr_str(&w, ",\"rules\":[");
+	for (uint32_t i = 0; i < r->rule_count; i++) {
+		wr_str(&w, i ? "," : "");
+		put_rule(&w, &r->rules[i]);
+	}
+	wr_str(&w, "],\"secrets\":[");
+	for (uint32_t i = 0; i < r->secret_count; i++) {
+		wr_str(&w, i ? "," : "");
+		put_secret(&w, &r->secrets[i]);
+	}
+	wr_str(&w, "]}\n");
+	if (w.full)
+		return err_set(e, -E2BIG, "the document would be larger than the %d bytes that fit", RPC_DOC_MAX);
+	text[w.len] = '\0';
+	*ret_len = w.len;
+	*ret = take(text);
+	return 0;
+}
