@@ -1,0 +1,571 @@
+/* vault.c: see vault.h, and vaultrec.h for the file's format.
+ *
+ * In memory lies one verified image of the file and an index into it; values stay sealed in there. A
+ * change makes a new index that points into the old image (and to the one new box), writes a new image
+ * from it, puts that on the disk, and only then takes it up: any failure before the rename leaves file,
+ * image and index as they were. After the rename the new image is what counts, whatever fails later.
+ *
+ * On disk: vault.bin.new is written and made durable, renamed over vault.bin, the directory made durable; then
+ * the same for vault.bak. vault.bak is never newer than vault.bin, and holds the same content between
+ * changes, so a deleted secret is gone from both.
+ */
+#include "vault.h"
+
+#include "fdio.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define VAULT_NEW VAULT_FILE ".new"
+#define VAULT_HEAD_MAX 4096 /* of a head as written here: one wrap by key file */
+
+struct vault {
+	int dirfd;
+	struct vault_io io;
+	struct secret *record_key, *mac_key;
+	uint8_t *image;
+	size_t image_len;
+	struct vaultrec_head head;
+	struct vaultrec *recs;
+	struct err warning;
+};
+
+/* ---- the disk ---- */
+
+static ssize_t vault_io_write(void *ctx, int fd, const void *p, size_t len)
+{
+	(void)ctx;
+	return write(fd, p, len);
+}
+
+static int vault_io_fsync(void *ctx, int fd)
+{
+	(void)ctx;
+	return fsync(fd);
+}
+
+static int vault_io_rename(void *ctx, int dirfd, const char *from, const char *to)
+{
+	(void)ctx;
+	return renameat(dirfd, from, dirfd, to);
+}
+
+static int vault_io_create(void *ctx, int dirfd, const char *name)
+{
+	(void)ctx;
+	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+		return -1;
+	return openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static const struct vault_io vault_io_real = {
+	.write = vault_io_write,
+	.fsync = vault_io_fsync,
+	.rename = vault_io_rename,
+	.create = vault_io_create,
+};
+
+static int vault_write_new(struct vault *v, const uint8_t *p, size_t len)
+{
+	auto_close int fd = v->io.create(v->io.ctx, v->dirfd, VAULT_NEW);
+
+	if (fd < 0)
+		return -errno;
+	while (len > 0) {
+		ssize_t n = v->io.write(v->io.ctx, fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return v->io.fsync(v->io.ctx, fd) < 0 ? -errno : 0;
+}
+
+/* Replaces one file. *ret_there: name holds the new bytes now, even when this answers an error. */
+static int vault_put(struct vault *v, const char *name, const uint8_t *p, size_t len, bool *ret_there)
+{
+	int rc = vault_write_new(v, p, len);
+
+	*ret_there = false;
+	if (rc < 0)
+		return rc;
+	if (v->io.rename(v->io.ctx, v->dirfd, VAULT_NEW, name) < 0)
+		return -errno;
+	*ret_there = true;
+	return v->io.fsync(v->io.ctx, v->dirfd) < 0 ? -errno : 0;
+}
+
+static int vault_load(int dirfd, char **ret, size_t *ret_len, struct err *e)
+{
+	auto_close int fd = openat(dirfd, VAULT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	int rc;
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, -ENOENT, "there is no vault; if there was one, put its copy " VAULT_BACKUP
+			       " in its place, else run: agentsecrets init");
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(e, -errno, "cannot open the vault: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EBADMSG, "the vault is not a regular file");
+	if (st.st_size > (off_t)VAULTREC_FILE_MAX)
+		return err_set(e, -EBADMSG, "the vault file is too long to be one; nothing was touched");
+	rc = fdio_read_all(fd, (size_t)st.st_size, ret, ret_len);
+	if (rc < 0)
+		return err_set(e, rc, "cannot read the vault: %s", strerror(-rc));
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int vault_damaged(struct err *e, const char *what)
+{
+	return err_set(e, -EBADMSG, "the vault file %s; nothing was touched. Stop the daemon, put " VAULT_BACKUP
+		       " in the place of " VAULT_FILE ", and start it again", what);
+}
+
+/* Takes the image up when its syntax is good. */
+static int vault_index(uint8_t *image, size_t len, struct vaultrec_head *head, struct vaultrec **ret)
+{
+	auto_free struct vaultrec *recs = NULL;
+	int rc = vaultrec_file(image, len, head, NULL, 0);
+
+	if (rc < 0)
+		return rc;
+	recs = calloc(head->count ? head->count : 1, sizeof(*recs));
+	if (!recs)
+		return -ENOMEM;
+	rc = vaultrec_file(image, len, head, recs, head->count);
+	if (rc < 0)
+		return rc;
+	*ret = take(recs);
+	return 0;
+}
+
+static int vault_derive(struct vault *v, const struct secret *master, struct err *e)
+{
+	int rc = secret_new(VAULTREC_KEY_LEN, &v->record_key, e);
+
+	if (rc == 0)
+		rc = secret_new(VAULTREC_KEY_LEN, &v->mac_key, e);
+	if (rc == 0)
+		vaultrec_keys(secret_view(master), secret_bytes(v->record_key), secret_bytes(v->mac_key));
+	return rc;
+}
+
+static int vault_unlock(struct vault *v, const struct secret *key, struct err *e)
+{
+	auto_(secret) struct secret *master = NULL;
+	bool tried = false;
+	uint32_t i;
+	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
+
+	if (rc < 0)
+		return rc;
+	for (i = 0; i < v->head.wrap_count; i++) {
+		if (v->head.wraps[i].kind != VAULTREC_WRAP_KEYFILE)
+			continue;
+		tried = true;
+		if (vaultrec_unwrap(secret_view(key), &v->head, &v->head.wraps[i], secret_bytes(master)) == 0)
+			return vault_derive(v, master, e);
+	}
+	if (!tried)
+		return err_set(e, -ENOTSUP, "the vault is not locked by a key file; this version knows only those");
+	return err_set(e, -EKEYREJECTED, "this key file is not the one the vault was locked with; put the right "
+		       "key file back. Nothing was touched");
+}
+
+/* Everything but `there is such a record` is found out here, before anything is answered. */
+static int vault_verify(struct vault *v, const struct secret *key, struct err *e)
+{
+	int rc;
+
+	if (!vaultrec_sum_ok(v->image, v->image_len))
+		return vault_damaged(e, "is damaged or cut short");
+	rc = vault_index(v->image, v->image_len, &v->head, &v->recs);
+	if (rc == -ENOTSUP)
+		return err_set(e, rc, "the vault was written by a newer version; use that one. Nothing was touched");
+	if (rc == -ENOMEM)
+		return err_set(e, rc, "out of memory");
+	if (rc < 0)
+		return vault_damaged(e, "is no vault in form");
+	rc = vault_unlock(v, key, e);
+	if (rc < 0)
+		return rc;
+	if (!vaultrec_mac_ok(secret_view(v->mac_key), v->image, v->image_len))
+		return vault_damaged(e, "was altered by something other than this program");
+	return 0;
+}
+
+/* The beginning of create and open. */
+static int vault_new(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret,
+		     struct err *e)
+{
+	auto_(vault) struct vault *v = NULL;
+
+	if (secret_len(key) != VAULT_KEY_LEN)
+		return err_set(e, -EINVAL, "a key file has %d bytes, this one %zu: it is another file", VAULT_KEY_LEN,
+			       secret_len(key));
+	if (sodium_init() < 0)
+		return err_set(e, -EIO, "libsodium does not start");
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return err_set(e, -ENOMEM, "out of memory");
+	v->io = io ? *io : vault_io_real;
+	v->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+	if (v->dirfd < 0)
+		return err_set(e, -errno, "cannot keep the vault's directory: %s", strerror(errno));
+	*ret = take(v);
+	return 0;
+}
+
+int vault_open(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret, struct err *e)
+{
+	auto_(vault) struct vault *v = NULL;
+	auto_free char *image = NULL;
+	int rc = vault_new(dirfd, key, io, &v, e);
+
+	if (rc < 0)
+		return rc;
+	rc = vault_load(dirfd, &image, &v->image_len, e);
+	if (rc < 0)
+		return rc;
+	v->image = (uint8_t *)take(image);
+	rc = vault_verify(v, key, e);
+	if (rc < 0)
+		return rc;
+	*ret = take(v);
+	return 0;
+}
+
+struct vault *vault_free(struct vault *v)
+{
+	if (!v)
+		return NULL;
+	v->record_key = secret_free(v->record_key);
+	v->mac_key = secret_free(v->mac_key);
+	own_close(&v->dirfd);
+	free(v->recs);
+	free(v->image);
+	free(v);
+	return NULL;
+}
+
+/* ---- changing ---- */
+
+/* The file for these records, at the next generation. */
+static int vault_build(struct vault *v, const struct vaultrec *recs, uint32_t count, uint8_t **ret, size_t *ret_len,
+		       struct err *e)
+{
+	struct vaultrec_head head = v->head;
+	auto_free uint8_t *image = NULL;
+	size_t cap = VAULT_HEAD_MAX + VAULTREC_END_LEN;
+	struct wr w;
+	uint32_t i;
+
+	for (i = 0; i < head.wrap_count; i++)
+		cap += 5u + head.wraps[i].params_len + head.wraps[i].sealed_len;
+	for (i = 0; i < count; i++)
+		cap += VAULTREC_SIZE_MAX - VAULTREC_SEALED_MAX + recs[i].sealed_len;
+	if (cap > VAULTREC_FILE_MAX || count > VAULTREC_COUNT_MAX)
+		return err_set(e, -E2BIG, "the vault is full (%u values, %u MiB); delete some", VAULTREC_COUNT_MAX,
+			       VAULTREC_FILE_MAX >> 20);
+	image = malloc(cap);
+	if (!image)
+		return err_set(e, -ENOMEM, "out of memory");
+	head.generation++;
+	head.count = count;
+	w = wr_of(image, cap);
+	vaultrec_head_write(&w, &head);
+	for (i = 0; i < count; i++)
+		vaultrec_write(&w, &recs[i]);
+	vaultrec_end_write(&w, secret_view(v->mac_key));
+	assert(!w.full);
+	*ret_len = w.len;
+	*ret = take(image);
+	return 0;
+}
+
+/* The copy: its failure is told, not answered, for the change itself is safe. */
+static void vault_back_up(struct vault *v)
+{
+	bool there;
+	int rc = vault_put(v, VAULT_BACKUP, v->image, v->image_len, &there);
+
+	v->warning.text[0] = '\0';
+	if (rc < 0)
+		(void)err_set(&v->warning, rc, "the change is kept, but its copy " VAULT_BACKUP
+			      " could not be written: %s", strerror(-rc));
+}
+
+/* Makes recs (slices into the present image allowed) what the vault holds. */
+static int vault_commit(struct vault *v, const struct vaultrec *recs, uint32_t count, struct err *e)
+{
+	auto_free uint8_t *image = NULL;
+	auto_free struct vaultrec *index = NULL;
+	struct vaultrec_head head;
+	size_t len = 0;
+	bool there;
+	int rc = vault_build(v, recs, count, &image, &len, e);
+
+	if (rc < 0)
+		return rc;
+	rc = vault_index(image, len, &head, &index);
+	if (rc < 0)
+		return err_set(e, rc, "cannot index the changed vault: %s", strerror(-rc));
+	rc = vault_put(v, VAULT_FILE, image, len, &there);
+	if (!there)
+		return err_set(e, rc, "cannot write the vault: %s; nothing was changed", strerror(-rc));
+	free(v->image);
+	free(v->recs);
+	v->image = take(image);
+	v->image_len = len;
+	v->recs = take(index);
+	v->head = head;
+	if (rc < 0)
+		return err_set(e, rc, "the vault was changed, but the change may not outlive a power cut: %s",
+			       strerror(-rc));
+	vault_back_up(v);
+	return 0;
+}
+
+/* Where rec stands or would stand. */
+static uint32_t vault_find(const struct vault *v, const struct vaultrec *rec, bool *ret_found)
+{
+	uint32_t lo = 0, hi = v->head.count;
+
+	*ret_found = false;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		int d = vaultrec_order(&v->recs[mid], rec);
+
+		if (d == 0) {
+			*ret_found = true;
+			return mid;
+		}
+		if (d < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int vault_named(uint8_t kind, const char *workspace, const char *name, struct vaultrec *rec, struct err *e)
+{
+	if (!vaultrec_named_ok(kind, workspace, name))
+		return err_set(e, -EINVAL, "not a name of a workspace and a secret");
+	*rec = (struct vaultrec){.kind = kind};
+	(void)snprintf(rec->workspace, sizeof(rec->workspace), "%s", workspace);
+	(void)snprintf(rec->name, sizeof(rec->name), "%s", name);
+	return 0;
+}
+
+/* One value sealed for the next generation; *ret_box holds what rec points to. */
+static int vault_box(const struct vault *v, struct vaultrec *rec, const struct secret *value, uint8_t **ret_box,
+		     struct err *e)
+{
+	size_t len = secret_len(value);
+	uint8_t *box;
+
+	if (len > VAULTREC_SEALED_MAX - VAULTREC_TAG_LEN)
+		return err_set(e, -E2BIG, "the value is longer than %d bytes", RPC_SECRET_MAX);
+	box = malloc(VAULTREC_NONCE_LEN + len + VAULTREC_TAG_LEN);
+	if (!box)
+		return err_set(e, -ENOMEM, "out of memory");
+	randombytes_buf(box, VAULTREC_NONCE_LEN);
+	rec->seq = v->head.generation + 1;
+	rec->nonce = box;
+	rec->sealed = box + VAULTREC_NONCE_LEN;
+	rec->sealed_len = (uint32_t)(len + VAULTREC_TAG_LEN);
+	vaultrec_seal(secret_view(v->record_key), &v->head, rec, secret_view(value), len, box + VAULTREC_NONCE_LEN);
+	*ret_box = box;
+	return 0;
+}
+
+int vault_set(struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
+	      const struct secret *value, struct err *e)
+{
+	auto_free struct vaultrec *recs = NULL;
+	auto_free uint8_t *box = NULL;
+	struct vaultrec rec;
+	uint32_t at, rest;
+	bool found;
+	int rc = vault_named((uint8_t)kind, workspace, name, &rec, e);
+
+	if (rc == 0)
+		rc = vault_box(v, &rec, value, &box, e);
+	if (rc < 0)
+		return rc;
+	recs = calloc(v->head.count + 1u, sizeof(*recs));
+	if (!recs)
+		return err_set(e, -ENOMEM, "out of memory");
+	at = vault_find(v, &rec, &found);
+	rest = v->head.count - at - (found ? 1 : 0);
+	memcpy(recs, v->recs, at * sizeof(*recs));
+	recs[at] = rec;
+	memcpy(recs + at + 1, v->recs + v->head.count - rest, rest * sizeof(*recs));
+	return vault_commit(v, recs, at + 1 + rest, e);
+}
+
+/* Leaves out the secrets of workspace that have this name (NULL: all of them). */
+static int vault_remove(struct vault *v, const char *workspace, const char *name, struct err *e)
+{
+	auto_free struct vaultrec *recs = calloc(v->head.count + 1u, sizeof(*recs));
+	uint32_t i, n = 0;
+
+	if (!recs)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (i = 0; i < v->head.count; i++) {
+		const struct vaultrec *r = &v->recs[i];
+
+		if (r->kind != VAULTREC_SECRET || strcmp(r->workspace, workspace) != 0 ||
+		    (name && strcmp(r->name, name) != 0))
+			recs[n++] = *r;
+	}
+	if (n == v->head.count)
+		return name ? err_set(e, -ENOENT, "the vault has no such secret") : 0;
+	return vault_commit(v, recs, n, e);
+}
+
+int vault_delete(struct vault *v, const char *workspace, const char *name, struct err *e)
+{
+	if (!vaultrec_named_ok(VAULTREC_SECRET, workspace, name))
+		return err_set(e, -EINVAL, "not a name of a workspace and a secret");
+	return vault_remove(v, workspace, name, e);
+}
+
+int vault_drop(struct vault *v, const char *workspace, struct err *e)
+{
+	return vault_remove(v, workspace, NULL, e);
+}
+
+/* ---- making ---- */
+
+/* A head with one wrap of a fresh master key; *wrapped is what it points to. */
+static int vault_make_head(struct vault *v, const struct secret *key, uint8_t wrapped[VAULTREC_WRAPPED_LEN],
+			   struct err *e)
+{
+	auto_(secret) struct secret *master = NULL;
+	struct vaultrec_wrap *wrap = &v->head.wraps[0];
+	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
+
+	if (rc < 0)
+		return rc;
+	randombytes_buf(secret_bytes(master), VAULTREC_KEY_LEN);
+	randombytes_buf(v->head.id, sizeof(v->head.id));
+	randombytes_buf(wrapped, VAULTREC_NONCE_LEN);
+	*wrap = (struct vaultrec_wrap){.kind = VAULTREC_WRAP_KEYFILE,
+				       .params = wrapped, /* none of it: length 0 */
+				       .sealed = wrapped,
+				       .sealed_len = VAULTREC_WRAPPED_LEN};
+	v->head.wrap_count = 1;
+	vaultrec_wrap(secret_view(key), &v->head, wrap, secret_view(master), wrapped);
+	return vault_derive(v, master, e);
+}
+
+static int vault_fill(struct vault *v, const struct vault_item *items, size_t count, struct err *e)
+{
+	struct vaultrec recs[8];
+	uint8_t *boxes[ARRAY_SIZE(recs)] = {0};
+	size_t i, n;
+	int rc = 0;
+
+	assert(count <= ARRAY_SIZE(recs));
+	for (n = 0; n < count && rc == 0; n++) {
+		rc = vault_named((uint8_t)items[n].kind, "", "", &recs[n], e);
+		if (rc == 0)
+			rc = vault_box(v, &recs[n], items[n].value, &boxes[n], e);
+	}
+	if (rc == 0)
+		rc = vault_commit(v, recs, (uint32_t)count, e);
+	for (i = 0; i < n; i++)
+		free(boxes[i]);
+	return rc;
+}
+
+int vault_create(int dirfd, const struct secret *key, const struct vault_item *items, size_t count,
+		 const struct vault_io *io, struct vault **ret, struct err *e)
+{
+	auto_(vault) struct vault *v = NULL;
+	uint8_t wrapped[VAULTREC_WRAPPED_LEN];
+	struct stat st;
+	int rc = vault_new(dirfd, key, io, &v, e);
+
+	if (rc < 0)
+		return rc;
+	if (fstatat(dirfd, VAULT_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
+	    fstatat(dirfd, VAULT_BACKUP, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+		return err_set(e, -EEXIST, "there is a vault already (or its copy " VAULT_BACKUP "); nothing was touched");
+	rc = vault_make_head(v, key, wrapped, e);
+	if (rc == 0)
+		rc = vault_fill(v, items, count, e);
+	if (rc < 0)
+		return rc;
+	*ret = take(v);
+	return 0;
+}
+
+/* ---- reading ---- */
+
+int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
+	       struct secret **ret, struct err *e)
+{
+	auto_(secret) struct secret *s = NULL;
+	struct vaultrec rec;
+	uint32_t at;
+	bool found;
+	int rc = vault_named((uint8_t)kind, workspace, name, &rec, e);
+
+	if (rc < 0)
+		return rc;
+	at = vault_find(v, &rec, &found);
+	if (!found)
+		return err_set(e, -ENOENT, "the vault has no such secret");
+	rc = secret_new(v->recs[at].sealed_len - VAULTREC_TAG_LEN, &s, e);
+	if (rc < 0)
+		return rc;
+	rc = vaultrec_open(secret_view(v->record_key), &v->head, &v->recs[at], secret_bytes(s));
+	if (rc < 0)
+		return err_set(e, rc, "a record of the vault does not open");
+	*ret = take(s);
+	return 0;
+}
+
+bool vault_has(const struct vault *v, const char *workspace, const char *name)
+{
+	struct vaultrec rec;
+	bool found = false;
+
+	if (vault_named(VAULTREC_SECRET, workspace, name, &rec, NULL) == 0)
+		(void)vault_find(v, &rec, &found);
+	return found;
+}
+
+const char *vault_name(const struct vault *v, const char *workspace, size_t *at)
+{
+	while (*at < v->head.count) {
+		const struct vaultrec *r = &v->recs[(*at)++];
+
+		if (r->kind == VAULTREC_SECRET && strcmp(r->workspace, workspace) == 0)
+			return r->name;
+	}
+	return NULL;
+}
+
+uint64_t vault_generation(const struct vault *v)
+{
+	return v->head.generation;
+}
+
+const char *vault_warning(const struct vault *v)
+{
+	return v->warning.text[0] ? v->warning.text : NULL;
+}

@@ -1,0 +1,69 @@
+/* vault.h: the vault: one file `vault.bin` in the keeper's own directory, and `vault.bak`, a second copy of
+ * the same content.
+ *
+ * Names are in memory, values only sealed; vault_read() opens one record. Every change writes a whole
+ * new file, makes it durable, puts it in the old one's place and makes that durable, before it answers
+ * 0: whatever moment the power fails, `vault.bin` is the old content or the new. A file that does not
+ * verify is never touched.
+ */
+#ifndef VAULT_H
+#define VAULT_H
+
+#include "err.h"
+#include "secret.h"
+#include "vaultrec.h"
+
+#define VAULT_KEY_LEN VAULTREC_KEY_LEN
+#define VAULT_FILE "vault.bin"
+#define VAULT_BACKUP "vault.bak"
+
+struct vault;
+
+/* The four calls that change the disk, so that a test can cut the power at each. NULL: the real ones. */
+struct vault_io {
+	void *ctx;
+	ssize_t (*write)(void *ctx, int fd, const void *p, size_t len);
+	int (*fsync)(void *ctx, int fd);
+	int (*rename)(void *ctx, int dirfd, const char *from, const char *to); /* 0 or -1 with errno */
+	int (*create)(void *ctx, int dirfd, const char *name); /* fd of an empty new file, or -1 */
+};
+
+/* One value that a new vault starts with. */
+struct vault_item {
+	enum vaultrec_kind kind;
+	const struct secret *value;
+};
+
+/* Both take a dup of dirfd and copy the key (VAULT_KEY_LEN bytes).
+ * create: all items in one write, so there is no half-made vault; -EEXIST when there is a file.
+ * open: -ENOENT no vault; -EBADMSG damaged, -EKEYREJECTED another key, -ENOTSUP a newer format: each
+ * with a sentence that says what to do. */
+int vault_create(int dirfd, const struct secret *key, const struct vault_item *items, size_t count,
+		 const struct vault_io *io, struct vault **ret, struct err *e) must_check;
+int vault_open(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret,
+	       struct err *e) must_check;
+struct vault *vault_free(struct vault *v);
+OWN_CLEANUP(vault, struct vault, vault_free)
+
+/* workspace and name are "" for every kind but VAULTREC_SECRET. */
+int vault_set(struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
+	      const struct secret *value, struct err *e) must_check;
+int vault_delete(struct vault *v, const char *workspace, const char *name, struct err *e) must_check; /* -ENOENT */
+/* Every secret of the workspace, in one write; 0 also when there is none. */
+int vault_drop(struct vault *v, const char *workspace, struct err *e) must_check;
+
+/* -ENOENT, or -EBADMSG when the record does not open. */
+int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
+	       struct secret **ret, struct err *e) must_check;
+bool vault_has(const struct vault *v, const char *workspace, const char *name);
+
+/* The secrets' names of a workspace in order: *at starts at 0. NULL at the end. */
+const char *vault_name(const struct vault *v, const char *workspace, size_t *at);
+
+/* Counts the file's changes: 1 for a new one. */
+uint64_t vault_generation(const struct vault *v);
+
+/* What went wrong after the last change was already safe (the copy vault.bak): NULL, or a sentence. */
+const char *vault_warning(const struct vault *v);
+
+#endif
