@@ -1,0 +1,672 @@
+/* audit.c: see audit.h. Lines are written straight into the batch's buffer by a bounded JSON writer: each
+ * field has a most in bytes of output, and the sum of them all, with every key, is under AUDIT_LINE_MAX,
+ * so that no input makes a line that does not fit. A line's mac is made over the bytes as they lie there.
+ *
+ *	mac(n) = BLAKE2b-256(key k(n); mac(n-1) || line up to `,"mac"`)	mac(0) = 32 zero bytes
+ *	k(n+1) = BLAKE2b-256(key k(n); "next")
+ *
+ * The verifier reads a line from its end, where the fields are ours and of fixed form; what stands before
+ * them, strings chosen by clients among it, cannot be mistaken for them. What the chain cannot show is
+ * that its last lines are missing.
+ */
+#include "audit.h"
+
+#include "origin.h"
+#include "wr.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define AUDIT_BUF 65536
+#define AUDIT_KEY_LEN 32
+#define AUDIT_MAC_LEN 32
+#define AUDIT_EPOCH_LEN 16
+#define AUDIT_WRITER_MAX 16 /* with NUL */
+#define AUDIT_CHAINS_MAX (1u << 20)
+
+/* Most bytes of output of each string, between its quotes. */
+#define AUDIT_NAME_OUT 64	/* workspace, method, scheme */
+#define AUDIT_COMM_OUT 100
+#define AUDIT_HOST_OUT 300	/* sni, host, rule */
+#define AUDIT_PATH_OUT 1536
+#define AUDIT_DETAIL_OUT 400
+#define AUDIT_SECRET_OUT 132
+/* Keys, quotes, numbers of up to 20 digits, time, address, w, e, n, mac. */
+#define AUDIT_FIXED_OUT 800
+_Static_assert(3 * AUDIT_NAME_OUT + AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT + AUDIT_DETAIL_OUT +
+		       AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) + AUDIT_FIXED_OUT < AUDIT_LINE_MAX,
+	       "the longest line fits");
+
+struct audit {
+	int fd;
+	enum config_audit_sync sync;
+	bool failed;
+	bool unsynced;
+	uint64_t unsynced_ms; /* since when */
+	char writer[AUDIT_WRITER_MAX];
+	char epoch[2 * AUDIT_EPOCH_LEN + 1];
+	uint8_t key[AUDIT_KEY_LEN]; /* of the next line */
+	uint8_t mac[AUDIT_MAC_LEN]; /* of the last line */
+	uint64_t n;		    /* of the last line */
+	size_t len;
+	uint8_t buf[AUDIT_BUF];
+};
+
+/* ---- the chain ---- */
+
+/* The mac of a line, and the key moved on. */
+static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], const void *line, size_t len)
+{
+	crypto_generichash_state st;
+	uint8_t next[AUDIT_KEY_LEN];
+
+	(void)crypto_generichash_init(&st, key, AUDIT_KEY_LEN, AUDIT_MAC_LEN);
+	(void)crypto_generichash_update(&st, mac, AUDIT_MAC_LEN);
+	(void)crypto_generichash_update(&st, line, len);
+	(void)crypto_generichash_final(&st, mac, AUDIT_MAC_LEN);
+	(void)crypto_generichash(next, sizeof(next), (const uint8_t *)"next", 4, key, AUDIT_KEY_LEN);
+	memcpy(key, next, sizeof(next));
+	sodium_memzero(next, sizeof(next));
+	sodium_memzero(&st, sizeof(st));
+}
+
+static bool audit_writer_ok(const char *w, size_t len)
+{
+	size_t i;
+
+	if (len == 0 || len >= AUDIT_WRITER_MAX)
+		return false;
+	for (i = 0; i < len; i++)
+		if (!(w[i] >= 'a' && w[i] <= 'z') && !(w[i] >= '0' && w[i] <= '9') && w[i] != '-')
+			return false;
+	return true;
+}
+
+/* ---- writing JSON ---- */
+
+/* Bytes of the UTF-8 character at p, 0 when it is none (overlong, surrogate, beyond U+10FFFF, cut). */
+static size_t audit_utf8(const uint8_t *p, size_t left)
+{
+	uint8_t lo = 0x80, hi = 0xbf;
+	size_t n, i;
+
+	if (p[0] < 0x80)
+		return 1;
+	if (p[0] >= 0xc2 && p[0] <= 0xdf)
+		n = 2;
+	else if (p[0] >= 0xe0 && p[0] <= 0xef)
+		n = 3;
+	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (left < n)
+		return 0;
+	if (p[0] == 0xe0)
+		lo = 0xa0;
+	else if (p[0] == 0xed)
+		hi = 0x9f;
+	else if (p[0] == 0xf0)
+		lo = 0x90;
+	else if (p[0] == 0xf4)
+		hi = 0x8f;
+	if (p[1] < lo || p[1] > hi)
+		return 0;
+	for (i = 2; i < n; i++)
+		if (p[i] < 0x80 || p[i] > 0xbf)
+			return 0;
+	return n;
+}
+
+/* One character as it stands between JSON's quotes: its bytes in out (at most 6), *used of the input.
+ * Control characters, C1 among them, never reach a terminal that the log is shown on. */
+static size_t audit_char(const uint8_t *p, size_t left, uint8_t out[8], size_t *used)
+{
+	size_t n = audit_utf8(p, left);
+
+	*used = n ? n : 1;
+	if (n == 0)
+		return (size_t)snprintf((char *)out, 8, "\\ufffd");
+	if (n == 1 && (p[0] == '"' || p[0] == '\\')) {
+		out[0] = '\\';
+		out[1] = p[0];
+		return 2;
+	}
+	if (n == 1 && (p[0] < 0x20 || p[0] == 0x7f))
+		return (size_t)snprintf((char *)out, 8, "\\u%04x", p[0]);
+	if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0)
+		return (size_t)snprintf((char *)out, 8, "\\u%04x", p[1]);
+	memcpy(out, p, n);
+	return n;
+}
+
+static void audit_quoted(struct wr *w, const char *s, size_t len, size_t most)
+{
+	size_t at = 0, written = 0;
+
+	wr_u8(w, '"');
+	while (at < len) {
+		uint8_t out[8];
+		size_t used, n = audit_char((const uint8_t *)s + at, len - at, out, &used);
+
+		if (written + n > most - 3) {
+			wr_str(w, "\xe2\x80\xa6"); /* … */
+			break;
+		}
+		wr_bytes(w, out, n);
+		written += n;
+		at += used;
+	}
+	wr_u8(w, '"');
+}
+
+/* The key with its comma; the time before it is always there. */
+static void audit_key_name(struct wr *w, const char *key)
+{
+	wr_str(w, ",\"");
+	wr_str(w, key);
+	wr_str(w, "\":");
+}
+
+static void audit_text(struct wr *w, const char *key, const char *s, size_t len, size_t most)
+{
+	if (!s || len == 0)
+		return;
+	audit_key_name(w, key);
+	audit_quoted(w, s, len, most);
+}
+
+static void audit_word(struct wr *w, const char *key, const char *s, size_t most)
+{
+	if (s)
+		audit_text(w, key, s, strlen(s), most);
+}
+
+static void audit_number(struct wr *w, const char *key, uint64_t v)
+{
+	char digits[24];
+
+	audit_key_name(w, key);
+	(void)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)v);
+	wr_str(w, digits);
+}
+
+static void audit_number_if(struct wr *w, const char *key, uint64_t v)
+{
+	if (v)
+		audit_number(w, key, v);
+}
+
+/* Proleptic Gregorian date of a day count since 1970-01-01: gmtime_r() may open a file, which a locked
+ * process must not. Years are counted from March, so that the leap day is the last. */
+static void audit_date(uint64_t days, unsigned int *y, unsigned int *m, unsigned int *d)
+{
+	uint64_t z = days + 719468, era = z / 146097;
+	uint64_t doe = z % 146097;
+	uint64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	uint64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+	uint64_t mp = (5 * doy + 2) / 153;
+
+	*d = (unsigned int)(doy - (153 * mp + 2) / 5 + 1);
+	*m = (unsigned int)(mp < 10 ? mp + 3 : mp - 9);
+	*y = (unsigned int)(yoe + era * 400 + (*m <= 2 ? 1 : 0));
+}
+
+static void audit_time(struct wr *w, uint64_t ns)
+{
+	uint64_t s = ns / 1000000000;
+	unsigned int y, m, d, in_day = (unsigned int)(s % 86400);
+	char text[64];
+
+	audit_date(s / 86400, &y, &m, &d);
+	(void)snprintf(text, sizeof(text), "{\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%06uZ\"", y, m, d, in_day / 3600,
+		       in_day / 60 % 60, in_day % 60, (unsigned int)(ns % 1000000000 / 1000));
+	wr_str(w, text);
+}
+
+static void audit_destination(struct wr *w, const uint8_t addr[16], uint16_t port)
+{
+	char text[ORIGIN_TEXT_MAX], whole[ORIGIN_TEXT_MAX + 16];
+
+	(void)snprintf(whole, sizeof(whole), origin_is_v4(addr) ? "%s:%u" : "[%s]:%u", origin_text(addr, text), port);
+	audit_word(w, "dst", whole, sizeof(whole) + 3);
+}
+
+static void audit_names(struct wr *w, const struct audit_entry *en)
+{
+	uint32_t i, n = en->secret_count < AUDIT_SECRETS_MAX ? en->secret_count : AUDIT_SECRETS_MAX;
+
+	if (n == 0)
+		return;
+	audit_key_name(w, "secrets");
+	wr_u8(w, '[');
+	for (i = 0; i < n; i++) {
+		if (i)
+			wr_u8(w, ',');
+		audit_quoted(w, en->secrets[i], strlen(en->secrets[i]), AUDIT_SECRET_OUT);
+	}
+	wr_u8(w, ']');
+}
+
+static const char *audit_kind_word(enum audit_kind kind)
+{
+	switch (kind) {
+	case AUDIT_DECISION:
+		return "decision";
+	case AUDIT_OUTCOME:
+		return "outcome";
+	case AUDIT_KERNEL:
+		return "kernel";
+	case AUDIT_ADMIN:
+		return "admin";
+	case AUDIT_START:
+		return "start";
+	}
+	return "unknown";
+}
+
+static void audit_who(struct wr *w, const struct audit_entry *en)
+{
+	audit_number_if(w, "id", en->id);
+	audit_number_if(w, "guard", en->guard);
+	audit_word(w, "workspace", en->workspace, AUDIT_NAME_OUT);
+	audit_number_if(w, "pid", en->pid);
+	if (en->has_uid)
+		audit_number(w, "uid", en->uid);
+	audit_text(w, "comm", en->comm, en->comm_len, AUDIT_COMM_OUT);
+	audit_number_if(w, "cgroup", en->cgroup);
+}
+
+static void audit_where(struct wr *w, const struct audit_entry *en)
+{
+	if (en->addr)
+		audit_destination(w, en->addr, en->port);
+	audit_word(w, "scheme", en->scheme, AUDIT_NAME_OUT);
+	audit_word(w, "sni", en->sni, AUDIT_HOST_OUT);
+	audit_text(w, "host", en->host, en->host_len, AUDIT_HOST_OUT);
+	audit_number_if(w, "port", en->host_port);
+	audit_text(w, "method", en->method, en->method_len, AUDIT_NAME_OUT);
+	audit_text(w, "path", en->path, en->path_len, AUDIT_PATH_OUT);
+}
+
+static void audit_what(struct wr *w, const struct audit_entry *en)
+{
+	audit_word(w, "rule", en->rule, AUDIT_HOST_OUT);
+	if (en->kind == AUDIT_DECISION || en->kind == AUDIT_KERNEL)
+		audit_word(w, "verdict", en->allow ? "allow" : "deny", AUDIT_NAME_OUT);
+	if (en->reason != REASON_NONE)
+		audit_word(w, "reason", reason_word(en->reason), AUDIT_NAME_OUT);
+	audit_word(w, "detail", en->detail, AUDIT_DETAIL_OUT);
+	audit_names(w, en);
+	audit_number_if(w, "status", en->status > 0 ? (uint64_t)en->status : 0);
+	audit_number_if(w, "bytes_up", en->bytes_up);
+	audit_number_if(w, "bytes_down", en->bytes_down);
+	if (en->has_ms)
+		audit_number(w, "ms", en->ms);
+	audit_number_if(w, "count", en->count);
+}
+
+/* w, e, n: what the mac covers ends here. */
+static void audit_place(struct wr *w, const struct audit *a)
+{
+	audit_word(w, "w", a->writer, AUDIT_WRITER_MAX + 3);
+	audit_word(w, "e", a->epoch, sizeof(a->epoch) + 3);
+	audit_number(w, "n", a->n + 1);
+}
+
+/* ---- the log ---- */
+
+static uint64_t audit_clock(clockid_t id)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+int audit_add(struct audit *a, const struct audit_entry *en, uint64_t now_ns)
+{
+	char hex[2 * AUDIT_MAC_LEN + 1];
+	struct wr w;
+
+	if (a->failed)
+		return -EIO;
+	if (sizeof(a->buf) - a->len < AUDIT_LINE_MAX) {
+		int rc = audit_flush(a);
+
+		if (rc < 0)
+			return rc;
+	}
+	w = wr_of(a->buf + a->len, AUDIT_LINE_MAX);
+	audit_time(&w, now_ns);
+	audit_word(&w, "kind", audit_kind_word(en->kind), AUDIT_NAME_OUT);
+	audit_who(&w, en);
+	audit_where(&w, en);
+	audit_what(&w, en);
+	audit_place(&w, a);
+	assert(!w.full); /* the static assert above */
+	audit_step(a->key, a->mac, w.p, w.len);
+	(void)sodium_bin2hex(hex, sizeof(hex), a->mac, sizeof(a->mac));
+	audit_key_name(&w, "mac");
+	wr_u8(&w, '"');
+	wr_str(&w, hex);
+	wr_str(&w, "\"}\n");
+	assert(!w.full);
+	a->n++;
+	a->len += w.len;
+	return 0;
+}
+
+/* What is in the file but perhaps not on the disk. */
+static int audit_sync(struct audit *a)
+{
+	uint64_t now = audit_clock(CLOCK_MONOTONIC) / 1000000;
+
+	if (!a->unsynced || (a->sync != CONFIG_SYNC_ALWAYS && now - a->unsynced_ms < AUDIT_SYNC_MS))
+		return 0;
+	/* A log that is no file (a pipe, a terminal) has no disk to wait for; who wants `always` is told. */
+	if (fdatasync(a->fd) < 0 && (errno != EINVAL || a->sync == CONFIG_SYNC_ALWAYS)) {
+		a->failed = true;
+		return -EIO;
+	}
+	a->unsynced = false;
+	return 0;
+}
+
+static int audit_write(struct audit *a)
+{
+	ssize_t n;
+
+	do
+		n = write(a->fd, a->buf, a->len);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)a->len) {
+		a->failed = true;
+		/* Part of a line must not spoil the next writer's; when even this fails, verification says so. */
+		if (n > 0 && write(a->fd, "\n", 1) < 0)
+			return -EIO;
+		return -EIO;
+	}
+	a->len = 0;
+	if (!a->unsynced)
+		a->unsynced_ms = audit_clock(CLOCK_MONOTONIC) / 1000000;
+	a->unsynced = true;
+	return 0;
+}
+
+int audit_flush(struct audit *a)
+{
+	int rc = 0;
+
+	if (a->failed)
+		return -EIO;
+	if (a->len)
+		rc = audit_write(a);
+	return rc < 0 ? rc : audit_sync(a);
+}
+
+int audit_wait_ms(const struct audit *a, uint64_t now_ms)
+{
+	uint64_t due = a->unsynced_ms + AUDIT_SYNC_MS;
+
+	if (a->failed || !a->unsynced)
+		return -1;
+	return due > now_ms ? (int)(due - now_ms) : 0;
+}
+
+int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sync, struct audit **ret)
+{
+	struct audit_entry start = {.kind = AUDIT_START, .pid = (uint32_t)getpid()};
+	auto_close int owned = fd;
+	struct audit *a;
+	size_t n = strnlen(key->writer, sizeof(key->writer));
+	int rc;
+
+	if (!audit_writer_ok(key->writer, n))
+		return -EINVAL;
+	if (sodium_init() < 0)
+		return -EIO;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->sync = sync;
+	memcpy(a->writer, key->writer, n);
+	memcpy(a->key, key->key, sizeof(a->key));
+	(void)sodium_bin2hex(a->epoch, sizeof(a->epoch), key->epoch, sizeof(key->epoch));
+	a->fd = take_fd(&owned);
+	rc = audit_add(a, &start, audit_clock(CLOCK_REALTIME));
+	if (rc < 0) {
+		a = audit_free(a);
+		return rc;
+	}
+	*ret = a;
+	return 0;
+}
+
+struct audit *audit_free(struct audit *a)
+{
+	if (!a)
+		return NULL;
+	/* Nobody is left to refuse anything when this fails. */
+	if (audit_flush(a) == 0 && a->unsynced)
+		(void)fdatasync(a->fd);
+	own_close(&a->fd);
+	sodium_memzero(a->key, sizeof(a->key));
+	free(a);
+	return NULL;
+}
+
+/* ---- verification ---- */
+
+struct audit_chain {
+	char writer[AUDIT_WRITER_MAX];
+	uint8_t epoch[AUDIT_EPOCH_LEN];
+	uint8_t key[AUDIT_KEY_LEN];
+	uint8_t mac[AUDIT_MAC_LEN];
+	uint64_t n; /* of the last line that was good */
+	bool broken;
+};
+
+struct audit_verify {
+	audit_key_fn *fn;
+	void *ctx;
+	struct audit_chain *chains;
+	size_t count, room;
+};
+
+/* What stands at a line's end. */
+struct audit_tail {
+	char writer[AUDIT_WRITER_MAX];
+	uint8_t epoch[AUDIT_EPOCH_LEN];
+	uint8_t mac[AUDIT_MAC_LEN];
+	uint64_t n;
+	size_t covered; /* bytes that the mac is over */
+};
+
+struct audit_verify *audit_verify_new(audit_key_fn *fn, void *ctx)
+{
+	struct audit_verify *v = sodium_init() < 0 ? NULL : calloc(1, sizeof(*v));
+
+	if (v) {
+		v->fn = fn;
+		v->ctx = ctx;
+	}
+	return v;
+}
+
+struct audit_verify *audit_verify_free(struct audit_verify *v)
+{
+	if (!v)
+		return NULL;
+	if (v->chains)
+		sodium_memzero(v->chains, v->room * sizeof(*v->chains));
+	free(v->chains);
+	free(v);
+	return NULL;
+}
+
+/* Takes `want` off the end of line[0..*len). */
+static bool audit_back(const char *line, size_t *len, const char *want)
+{
+	size_t n = strlen(want);
+
+	if (*len < n || memcmp(line + *len - n, want, n) != 0)
+		return false;
+	*len -= n;
+	return true;
+}
+
+/* Takes lower-case hex off the end: the one form we write. */
+static bool audit_back_hex(const char *line, size_t *len, uint8_t *out, size_t bytes)
+{
+	char again[2 * AUDIT_MAC_LEN + 1];
+	size_t got = 0;
+
+	if (*len < 2 * bytes || sodium_hex2bin(out, bytes, line + *len - 2 * bytes, 2 * bytes, NULL, &got, NULL) != 0 ||
+	    got != bytes)
+		return false;
+	(void)sodium_bin2hex(again, sizeof(again), out, bytes);
+	if (memcmp(again, line + *len - 2 * bytes, 2 * bytes) != 0)
+		return false;
+	*len -= 2 * bytes;
+	return true;
+}
+
+/* Takes a decimal number off the end. */
+static bool audit_back_number(const char *line, size_t *len, uint64_t *ret)
+{
+	uint64_t v = 0;
+	size_t at = *len, i;
+
+	while (at > 0 && line[at - 1] >= '0' && line[at - 1] <= '9')
+		at--;
+	if (at == *len || *len - at > 19)
+		return false;
+	for (i = at; i < *len; i++)
+		v = v * 10 + (uint64_t)(line[i] - '0');
+	*len = at;
+	*ret = v;
+	return true;
+}
+
+static bool audit_back_writer(const char *line, size_t *len, char out[AUDIT_WRITER_MAX])
+{
+	size_t at = *len;
+
+	while (at > 0 && line[at - 1] != '"')
+		at--;
+	if (!audit_writer_ok(line + at, *len - at))
+		return false;
+	memcpy(out, line + at, *len - at);
+	out[*len - at] = '\0';
+	*len = at;
+	return true;
+}
+
+static bool audit_tail_parse(const char *line, size_t len, struct audit_tail *t)
+{
+	if (len > AUDIT_LINE_MAX || memchr(line, '\n', len) || !audit_back(line, &len, "\"}") ||
+	    !audit_back_hex(line, &len, t->mac, sizeof(t->mac)) || !audit_back(line, &len, ",\"mac\":\""))
+		return false;
+	t->covered = len;
+	return audit_back_number(line, &len, &t->n) && audit_back(line, &len, "\",\"n\":") &&
+	       audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) && audit_back(line, &len, "\",\"e\":\"") &&
+	       audit_back_writer(line, &len, t->writer) && audit_back(line, &len, ",\"w\":\"");
+}
+
+/* The chain of a line, from the newest back: those that still grow are the last ones. */
+static struct audit_chain *audit_chain_find(struct audit_verify *v, const struct audit_tail *t)
+{
+	size_t i;
+
+	for (i = v->count; i-- > 0;)
+		if (memcmp(v->chains[i].epoch, t->epoch, sizeof(t->epoch)) == 0 &&
+		    strcmp(v->chains[i].writer, t->writer) == 0)
+			return &v->chains[i];
+	return NULL;
+}
+
+static int audit_chain_room(struct audit_verify *v)
+{
+	size_t room = v->room ? 2 * v->room : 16;
+	struct audit_chain *more;
+
+	if (v->count < v->room)
+		return 0;
+	if (room > AUDIT_CHAINS_MAX)
+		return -E2BIG;
+	more = calloc(room, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	if (v->chains) {
+		memcpy(more, v->chains, v->count * sizeof(*more));
+		sodium_memzero(v->chains, v->room * sizeof(*more));
+	}
+	free(v->chains);
+	v->chains = more;
+	v->room = room;
+	return 0;
+}
+
+/* A chain that was not seen yet; its key comes from whoever knows it. */
+static int audit_chain_add(struct audit_verify *v, const struct audit_tail *t, struct audit_chain **ret, struct err *e)
+{
+	struct audit_chain *c;
+	int rc = audit_chain_room(v);
+
+	if (rc < 0)
+		return err_set(e, rc, "too many writers in this log");
+	c = &v->chains[v->count];
+	*c = (struct audit_chain){0};
+	memcpy(c->writer, t->writer, sizeof(c->writer));
+	memcpy(c->epoch, t->epoch, sizeof(c->epoch));
+	rc = v->fn(v->ctx, c->writer, c->epoch, c->key);
+	if (rc < 0)
+		return err_set(e, rc, "cannot get the key of writer %s: %s", t->writer, strerror(-rc));
+	v->count++;
+	*ret = c;
+	return 0;
+}
+
+static int audit_order_error(const struct audit_chain *c, const struct audit_tail *t, struct err *e)
+{
+	unsigned long long n = t->n, want = c->n + 1;
+
+	if (t->n <= c->n)
+		return err_set(e, -EBADMSG, "%s line %llu comes after line %llu: it was repeated or moved", t->writer, n,
+			       want - 1);
+	if (want == n - 1)
+		return err_set(e, -EBADMSG, "%s line %llu is missing before line %llu", t->writer, want, n);
+	return err_set(e, -EBADMSG, "%s lines %llu to %llu are missing before line %llu", t->writer, want, n - 1, n);
+}
+
+int audit_verify_line(struct audit_verify *v, const char *line, size_t len, struct err *e)
+{
+	struct audit_chain *c;
+	struct audit_tail t = {0};
+	int rc;
+
+	if (!audit_tail_parse(line, len, &t))
+		return err_set(e, -EBADMSG, "a line that no writer of this log made");
+	c = audit_chain_find(v, &t);
+	if (!c) {
+		rc = audit_chain_add(v, &t, &c, e);
+		if (rc < 0)
+			return rc;
+	}
+	if (c->broken)
+		return err_set(e, -EBADMSG, "%s line %llu follows one that does not verify", t.writer,
+			       (unsigned long long)t.n);
+	c->broken = true; /* until this line has earned the contrary */
+	if (t.n != c->n + 1)
+		return audit_order_error(c, &t, e);
+	audit_step(c->key, c->mac, line, t.covered);
+	if (sodium_memcmp(c->mac, t.mac, sizeof(t.mac)) != 0)
+		return err_set(e, -EBADMSG, "%s line %llu was changed", t.writer, (unsigned long long)t.n);
+	c->n = t.n;
+	c->broken = false;
+	return 0;
+}
