@@ -1,0 +1,47 @@
+/* control.h: the daemon's unix socket, for the CLI.
+ *
+ * SOCK_STREAM at config's `control`, mode 0666: who may do what is judged by SO_PEERCRED, and a caller
+ * that sits in a guarded cgroup is answered a refusal before a byte of it is read. One request, one
+ * answer, each one JSON object on one line of at most CONTROL_LINE_MAX bytes; then the daemon closes.
+ *
+ *	{"op":"allowlist.add","workspace":"demo","rules":[{"host":"api.stripe.com"}]}
+ *	{"ok":true,"version":2}		or	{"ok":false,"error":"a sentence that says what to do"}
+ *
+ * "workspace" left out: the caller's current one (workspace.use; workspace.create makes the first one
+ * current). Unknown ops and fields are errors. root may do everything; the owner of a workspace may
+ * run.enter, allowlist.list, allowlist.verify, secrets.list in it; everybody: version, workspace.list
+ * (own), workspace.use (own), status (numbers only).
+ *
+ * op			fields → answer
+ * version		→ version
+ * init			→ public_key (hex), ca_file	-- vault, signing key, CA; refused when there is one
+ * status		→ version, kernel, level, initialised, processes:[{role,pid}], guards, workspaces,
+ *			  vault_reads, leaves_signed, requests, denied, connections, kernel:{…}
+ * doctor		→ checks:[{name,ok,required,detail}]
+ * workspace.create	workspace, owner? (uid) → workspace
+ * workspace.list	→ workspaces:[{workspace,version,owner,current,rules,secrets,guards}]
+ * workspace.use	workspace → workspace
+ * workspace.delete	workspace → workspace		-- refused while a guard uses it
+ * allowlist.add	workspace?, rules:[{host,port?,mode?,methods?,paths?,private?}] → version
+ * allowlist.remove	workspace?, hosts:[…] → version
+ * allowlist.list	workspace? → workspace, version, rules:[…]
+ * allowlist.verify	workspace? → workspace, version, public_key
+ * secrets.set		workspace?, name, hosts?, slots?; one descriptor (SCM_RIGHTS): read end of a pipe
+ *			that holds the value to EOF → version. Without hosts an existing binding is kept.
+ * secrets.list		workspace? → workspace, secrets:[{name,hosts,slots}]
+ * secrets.delete	workspace?, name → version
+ * run.enter		workspace? → guard, workspace, secrets:[names], ca, bundle, jks (paths), proxy (port of
+ *			  127.0.0.1), state_dir, run_dir (what `run` hides from a root agent).
+ *			  The calling process (SO_PEERCRED's pid) has been moved into a fresh
+ *			  guard when the answer arrives: it must be the one that execs.
+ * cgroup.list		→ guards:[{guard,workspace,path,netns,pids,since}]
+ * log.open		→ path; one descriptor: the audit log, read-only
+ * log.key		writer, epoch (hex) → key (hex): first key of a chain, for `log verify`
+ */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#define CONTROL_LINE_MAX 262144
+#define CONTROL_TIMEOUT_S 10
+
+#endif

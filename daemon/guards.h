@@ -1,0 +1,43 @@
+/* guards.h: cgroups under enforcement, and the listeners in their network namespaces.
+ *
+ * A guard's record lies in <run_dir>/guards/<id>, so that a daemon that starts again knows whose it is; the links
+ * are pinned (enforce.h), the listeners are with the holder. A guard whose cgroup has emptied is detached and its
+ * directory removed.
+ */
+#ifndef GUARDS_H
+#define GUARDS_H
+
+#include "parent.h"
+
+/* Takes up the guards that are pinned: listeners from `held` (key → fd, taken), or made anew through a process
+ * that still sits there. A guard of which nobody knows the workspace stays closed. */
+struct guards_held {
+	char key[64];
+	int fd;
+};
+void guards_restore(struct parent *p, struct guards_held *held, size_t count);
+void guards_done(struct parent *p);
+
+/* A fresh cgroup for `pid`, of `workspace`: listeners, links, then the process is moved in. On failure nothing
+ * is left behind and the process is where it was. */
+int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret, struct err *e) must_check;
+
+struct guard *guards_find(struct parent *p, uint64_t id);
+size_t guards_of_workspace(struct parent *p, const char *workspace);
+
+/* Is this process in a guarded cgroup? Fails towards yes. */
+bool guards_holds(struct parent *p, pid_t pid);
+
+/* All guards and listeners, to one child. */
+int guards_tell(struct parent *p, struct proc *to) must_check;
+
+/* Hands every listener and link to the holder again (a new one was started). */
+void guards_hold(struct parent *p);
+
+/* loop handler: cgroup.events of a guard changed */
+void guards_on_event(void *ctx, uint32_t slot, uint16_t gen, uint32_t events);
+
+/* Detaches all and removes what is empty; only when no guard holds a process any more. */
+bool guards_empty(const struct parent *p);
+
+#endif

@@ -1,0 +1,105 @@
+/* parent.h: the parent's one context. Root: BPF, cgroups, namespaces, children, documents on disk. It
+ * reads config, its own files and the control socket's JSON; never a byte of an agent or an upstream.
+ *
+ * Owned by parent.c; proc.c, guards.c, workspaces.c, control.c work on it.
+ */
+#ifndef PARENT_H
+#define PARENT_H
+
+#include "../bpf/egress.h"
+#include "audit.h"
+#include "config.h"
+#include "enforce.h"
+#include "loop.h"
+#include "netns.h"
+#include "rpc.h"
+#include "rules.h"
+#include "sign.h"
+
+#include <sys/types.h>
+
+#define PARENT_WORKSPACES_MAX 256
+#define PARENT_NETNS_MAX 256
+#define PARENT_CONTROLS_MAX 64
+
+enum parent_kind { PARENT_BOSS = 1, PARENT_CHILD_END, PARENT_CONTROL_LISTEN, PARENT_CONTROL, PARENT_EVENTS,
+		   PARENT_SIGNAL, PARENT_GUARD };
+
+enum proc_role { PROC_HOLDER, PROC_KEEPER, PROC_RESOLVER, PROC_PROXY, PROC_ROLES };
+#define PROC_MAX (PROC_PROXY + CONFIG_WORKERS_MAX)
+
+struct proc {
+	enum proc_role role;
+	uint32_t number;
+	pid_t pid;	   /* 0: not running */
+	int pidfd;
+	struct rpc_peer boss;
+	bool ready;
+	uint64_t started_ms, again_ms; /* when it was started; when to start it again (0: not waiting) */
+	uint32_t failures;
+	struct rpc_stats stats; /* the last it told */
+};
+
+struct workspace {
+	struct rules *rules; /* NULL: free slot */
+	char *doc;	     /* canonical bytes, doc_len of them, then the signature */
+	size_t doc_len;
+	uint8_t sig[SIGN_SIG_LEN];
+};
+
+struct netns_slot {
+	uint64_t cookie; /* 0: free */
+	int tcp4, tcp6;
+};
+
+struct guard {
+	uint64_t id; /* 0: free */
+	char workspace[RPC_WORKSPACE_MAX];
+	char name[64];	 /* directory below cgroup_root */
+	uint64_t netns;
+	uint64_t since;	 /* wall clock, seconds */
+	int events_fd;	 /* cgroup.events */
+	int cgroup_fd;
+	int dns[NETNS_SOCKETS];
+	uint16_t dns_port;
+	uint16_t gen;
+};
+
+struct ctl_conn;
+
+struct parent {
+	struct config cfg;
+	struct loop loop;
+	struct enforce *en;
+	int listen_cgroup;
+	int signal_fd, lock_fd, control_fd;
+	int state_dir, run_dir, workspaces_dir, trust_dir, vault_dir, guards_dir, current_dir, tls_dir;
+	bool initialised;
+	bool stopping;
+	uint8_t public_key[SIGN_PUBLIC_LEN];
+	struct proc procs[PROC_MAX];
+	size_t proc_count;
+	struct workspace workspaces[PARENT_WORKSPACES_MAX];
+	struct netns_slot netns[PARENT_NETNS_MAX];
+	struct guard guards[EG_GUARDS_MAX];
+	uint64_t run_serial;
+	struct ctl_conn *controls[PARENT_CONTROLS_MAX];
+	uint16_t control_gen[PARENT_CONTROLS_MAX];
+	struct audit *audit;
+	uint64_t lost_events, sweep_ms, stats_seen;
+	uint8_t *rpc_buf;
+};
+
+/* The whole life: 0 or the exit status. */
+int parent_main(const char *config_file);
+
+/* After the vault was opened: takes the public key and the CA certificate from the keeper, writes signing.pub, ca.pem
+ * and the trust files for guarded programs. */
+int parent_publish(struct parent *p, struct err *e) must_check;
+/* Then: audit chain, workspaces, resolver, proxies. */
+int parent_serve(struct parent *p, struct err *e) must_check;
+
+/* An audit line of the parent (admin or kernel); a failed write is logged and makes administration refuse. */
+int parent_audit(struct parent *p, const struct audit_entry *en) must_check;
+
+#endif
