@@ -1,0 +1,149 @@
+/* cmd_secrets.c: `agentsecrets secrets ...`. The value is read here and leaves through a pipe; it is never
+ * part of a request, an argument or a message. */
+#include "prompt.h"
+#include "cli.h"
+#include "client.h"
+#include "show.h"
+#include "typed.h"
+
+#include <string.h>
+
+/* A host of a binding: no URL, no port. */
+static int plain_host(const char *v, size_t len, struct err *e)
+{
+	char typed[TYPED_HOST_MAX], host[TYPED_HOST_MAX];
+	uint16_t port;
+	int rc;
+
+	if ((size_t)snprintf(typed, sizeof(typed), "%.*s", (int)len, v) >= sizeof(typed))
+		return err_set(e, -EINVAL, "--host: longer than 253 bytes, which no name can be");
+	rc = typed_host(typed, host, &port, e);
+	if (rc)
+		return err_in(e, rc, "--host");
+	return port ? err_set(e, -EINVAL, "--host takes a host without a port; type: %s", host) : 0;
+}
+
+/* --host and --slot, each repeated or with commas: an array, or NULL with a sentence. */
+static json_t *listed(const struct cli *c, char id, struct err *e)
+{
+	auto_json json_t *list = json_array();
+	const char *v;
+
+	for (size_t at = 0; (v = args_next(&c->args, id, &at));)
+		for (size_t len; *v; v += len + (v[len] == ',')) {
+			len = strcspn(v, ",");
+			if (id == 'H' && len && plain_host(v, len, e))
+				return NULL;
+			if (len && json_array_append_new(list, json_stringn(v, len))) {
+				(void)err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+				return NULL;
+			}
+		}
+	return take(list);
+}
+
+static int request_of(const struct cli *c, json_t **ret, struct err *e)
+{
+	auto_json json_t *request = client_request(c, "secrets.set", true);
+	auto_json json_t *hosts = listed(c, 'H', e), *slots = listed(c, 'S', e);
+
+	if (!request || !hosts || !slots)
+		return e->text[0] ? -EINVAL : err_set(e, -ENOMEM, "out of memory");
+	if (json_object_set_new(request, "name", json_string(c->args.rest[0])) ||
+	    (json_array_size(hosts) && json_object_set(request, "hosts", hosts)) ||
+	    (json_array_size(slots) && json_object_set(request, "slots", slots)))
+		return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+	*ret = take(request);
+	return 0;
+}
+
+int cmd_secrets_set(struct cli *c)
+{
+	auto_json json_t *a = NULL, *request = NULL;
+	auto_close int fd = -1;
+	struct prompt value = {0};
+	struct err e = {""};
+	int rc;
+
+	if (c->args.rest_count > 1)
+		return cli_usage(c, "a value does not go on the command line: it stands in the shell's history and in "
+				    "the process list now, so take it for known and rotate that key. Then give the new "
+				    "one on standard input: printf %%s \"$KEY\" | agentsecrets secrets set NAME");
+	rc = prompt_protect(&e);
+	if (!rc)
+		rc = request_of(c, &request, &e);
+	if (!rc)
+		rc = prompt_value(STDIN_FILENO, c->args.rest[0], &value, &e);
+	if (!rc)
+		rc = prompt_pipe(&value, &fd, &e);
+	prompt_done(&value);
+	if (!rc)
+		rc = client_call(c, take(request), fd, &a, NULL, &e);
+	if (rc)
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	(void)fputs("Stored ", stdout);
+	show_text(stdout, c->args.rest[0]);
+	(void)printf("; the allowlist is at version %lld.\n", (long long)client_number(a, "version"));
+	return show_end();
+}
+
+static void join_into(char *out, size_t cap, const json_t *list, const char *none)
+{
+	const json_t *v;
+	size_t i, len = 0;
+
+	(void)snprintf(out, cap, "%s", none);
+	json_array_foreach(list, i, v) {
+		int n = snprintf(out + len, cap - len, "%s%s", i ? " " : "",
+				 json_string_value(v) ? json_string_value(v) : "?");
+
+		if (n < 0 || (size_t)n >= cap - len)
+			return;
+		len += (size_t)n;
+	}
+}
+
+int cmd_secrets_list(struct cli *c)
+{
+	static const char *const heads[] = {"NAME", "HOSTS", "SLOTS"};
+	auto_json json_t *a = NULL, *rows = json_array();
+	const json_t *s;
+	struct err e = {""};
+	size_t i;
+
+	if (client_call(c, client_request(c, "secrets.list", true), -1, &a, NULL, &e))
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	json_array_foreach(json_object_get(a, "secrets"), i, s) {
+		char hosts[2048], slots[128];
+
+		join_into(hosts, sizeof(hosts), json_object_get(s, "hosts"), "none: refused everywhere");
+		join_into(slots, sizeof(slots), json_object_get(s, "slots"), "");
+		(void)json_array_append_new(rows, json_pack("[s,s,s]", client_text(s, "name"), hosts, slots));
+	}
+	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
+	return show_end();
+}
+
+int cmd_secrets_delete(struct cli *c)
+{
+	auto_json json_t *a = NULL;
+	json_t *request = client_request(c, "secrets.delete", true);
+	struct err e = {""};
+
+	if (request && json_object_set_new(request, "name", json_string(c->args.rest[0]))) {
+		json_decref(request);
+		request = NULL;
+	}
+	if (client_call(c, request, -1, &a, NULL, &e))
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	(void)fputs("Deleted ", stdout);
+	show_text(stdout, c->args.rest[0]);
+	(void)fputc('\n', stdout);
+	return show_end();
+}

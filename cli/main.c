@@ -1,0 +1,225 @@
+/* main.c: the tables of commands and options, help, and dispatch.
+ *
+ * Help asked for goes to stdout with status 0; help given because the command line was wrong goes to stderr
+ * with status 2.
+ */
+#include "cli.h"
+#include "client.h"
+#include "show.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct args_option options[] = {
+	{'h', "help", 'h', NULL, "say what this is and how it is used"},
+	{'c', "control", 0, "SOCKET", "the daemon's socket; default: AGENTSECRETS_CONTROL, or from the configuration"},
+	{'f', "config", 0, "FILE", "the daemon's configuration, to find its socket in"},
+	{'v', "verbose", 'v', NULL, "say more on stderr"},
+	{'j', "json", 'j', NULL, "print JSON"},
+	{'w', "workspace", 'w', "NAME", "default: AGENTSECRETS_WORKSPACE, or the one in use"},
+	{'V', "version", 0, NULL, "print the version"},
+	{'o', "owner", 0, "USER", "who may run commands in it; default: the caller"},
+	{'p', "port", 0, "PORT", "default: 443"},
+	{'m', "mode", 0, "MODE", "inspect (default), tunnel or tcp"},
+	{'M', "method", 0, "METHOD", "only this method; may be repeated"},
+	{'P', "path", 0, "GLOB", "only paths like this; * stays within a segment, ** does not; may be repeated"},
+	{'r', "private", 0, NULL, "the host may have a private address"},
+	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
+	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic"},
+	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
+	{'s', "since", 0, "TIME", "from then on: 15m, 2h, 3d, or 2026-11-23T07:00 (UTC)"},
+	{'n', "lines", 'n', "N", "the last N lines only"},
+};
+
+static const struct args_command commands[] = {
+	{"init", "", "make the vault, the signing key and the local CA",
+	 "Once per machine, as root. Refused when there is a vault already.", "j", 0, 0, false, cmd_init},
+	{"workspace create", "NAME", "make a workspace: an allowlist, secrets, an owner",
+	 "NAME is 1 to 63 of a-z, 0-9 and -. The first one becomes the one in use.", "jo", 1, 1, false,
+	 cmd_workspace_create},
+	{"workspace list", "", "your workspaces", NULL, "j", 0, 0, false, cmd_workspace_list},
+	{"workspace use", "NAME", "choose the workspace that commands mean", NULL, "j", 1, 1, false, cmd_workspace_use},
+	{"workspace delete", "NAME", "delete a workspace and its secrets",
+	 "Refused while a command runs in it. The secrets' values are gone for good.", "j", 1, 1, false,
+	 cmd_workspace_delete},
+	{"workspace allowlist add", "HOST[:PORT]...", "allow hosts",
+	 "HOST is a name (api.stripe.com) or *.example.com, which stands for every name below\n"
+	 "example.com and not for itself. Nothing is allowed that is not listed.",
+	 "jwpmMPr", 1, -1, false, cmd_allowlist_add},
+	{"workspace allowlist remove", "HOST...", "allow them no more", "All rules of each host go.", "jw", 1, -1, false,
+	 cmd_allowlist_remove},
+	{"workspace allowlist list", "", "what is allowed", NULL, "jw", 0, 0, false, cmd_allowlist_list},
+	{"workspace allowlist verify", "", "check the signature of the allowlist", NULL, "jw", 0, 0, false,
+	 cmd_allowlist_verify},
+	{"secrets set", "NAME", "store a secret's value, or replace it",
+	 "The value comes on standard input, or is asked for without echo; never as an argument.\n\n"
+	 "  printf %s \"$KEY\" | agentsecrets secrets set STRIPE_KEY --host api.stripe.com\n\n"
+	 "A secret goes to the hosts named here only; without --host, those it had before stay.\n"
+	 "One final newline is dropped. A new value is in use from the next request on.",
+	 "jwHS", 1, -1, false, cmd_secrets_set},
+	{"secrets list", "", "names, hosts and slots; never values", NULL, "jw", 0, 0, false, cmd_secrets_list},
+	{"secrets delete", "NAME", "delete a secret", NULL, "jw", 1, 1, false, cmd_secrets_delete},
+	{"run", "[--] COMMAND [ARGUMENT...]", "run a command that reaches allowed hosts only and holds no key",
+	 "The command runs as you, in this terminal, and its exit status is returned. In its\n"
+	 "environment NAME=agentsecrets://NAME stands for each secret of the workspace, and the\n"
+	 "variables by which clients find CAs name a bundle with ours in it.\n\n"
+	 "  agentsecrets run -- curl https://api.stripe.com/v1/invoices \\\n"
+	 "      -H 'Authorization: Bearer agentsecrets://STRIPE_KEY'\n\n"
+	 "Exit status: the command's; 128+N when signal N ended it; 125 when it could not be\n"
+	 "guarded (it has not run then), 126 not executable, 127 not found.",
+	 "w", 1, -1, true, cmd_run},
+	{"cgroup list", "", "what is under guard", NULL, "j", 0, 0, false, cmd_cgroup_list},
+	{"status", "", "the daemon and its counters", NULL, "j", 0, 0, false, cmd_status},
+	{"log", "", "every decision, with its reason",
+	 "With --json the lines as they are. --workspace shows one workspace's lines only.", "jwFsn", 0, 0, false,
+	 cmd_log},
+	{"log verify", "", "check the log's chain from its first line to its last",
+	 "Finds a line that was changed, lost or moved. Status 1 when there is one.", "j", 0, 0, false,
+	 cmd_log_verify},
+	{"doctor", "", "what each guarantee rests on, on this kernel", "Status 1 when something required is missing.",
+	 "j", 0, 0, false, cmd_doctor},
+	{"version", "", "versions of this command and of the daemon", NULL, "j", 0, 0, false, cmd_version},
+};
+
+static const struct args_table table = {
+	.options = options,
+	.option_count = ARRAY_SIZE(options),
+	.common = "hcfvV",
+	.commands = commands,
+	.command_count = ARRAY_SIZE(commands),
+};
+
+int cli_fail(const struct err *e)
+{
+	(void)fflush(stdout);
+	(void)fputs("agentsecrets: ", stderr);
+	show_text(stderr, e->text[0] ? e->text : "failed");
+	(void)fputc('\n', stderr);
+	return CLI_FAILED;
+}
+
+int cli_usage(const struct cli *c, const char *fmt, ...)
+{
+	const struct args *a = &c->args;
+	struct err e;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(e.text, sizeof(e.text), fmt, ap);
+	va_end(ap);
+	(void)cli_fail(&e);
+	if (a->command)
+		(void)fprintf(stderr, "See: agentsecrets %s --help\n", a->command->words);
+	else
+		(void)fprintf(stderr, "See: agentsecrets %.*s%s--help\n", a->group ? (int)a->group_len : 0,
+			      a->group ? a->group : "", a->group ? " " : "");
+	return CLI_USAGE;
+}
+
+static void help_options(FILE *f, const char *ids)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct args_option *o = &options[i];
+		char left[64];
+
+		if (!strchr(ids, o->id))
+			continue;
+		(void)snprintf(left, sizeof(left), "--%s%s%s", o->name, o->metavar ? " " : "",
+			       o->metavar ? o->metavar : "");
+		(void)fprintf(f, "  %c%c%s %-18s  %s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+			      o->letter ? "," : " ", left, o->help);
+	}
+}
+
+static void help_command(FILE *f, const struct args_command *c)
+{
+	(void)fprintf(f, "Usage: agentsecrets %s [OPTION...]%s%s\n\n%c%s.\n", c->words, c->usage[0] ? " " : "",
+		      c->usage, c->brief[0] - ('a' - 'A'), c->brief + 1);
+	if (c->text)
+		(void)fprintf(f, "%s\n", c->text);
+	if (c->options[0])
+		(void)fputs("\nOptions:\n", f);
+	help_options(f, c->options);
+	(void)fputs("\nEverywhere:\n", f);
+	help_options(f, "hcfv");
+}
+
+/* All commands, or those that begin with a group's words. */
+static void help_all(FILE *f, const struct args *a)
+{
+	size_t len = a->group ? a->group_len : 0;
+
+	(void)fprintf(f, "Usage: agentsecrets %.*s%sCOMMAND ...\n\n", (int)len, len ? a->group : "", len ? " " : "");
+	if (!len)
+		(void)fputs("AI agents call APIs with keys that they never hold. A key goes onto the wire, in place of\n"
+			    "agentsecrets://NAME, when a request of a guarded program goes to that key's own host.\n\n", f);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct args_command *c = &commands[i];
+
+		if (!len || (!strncmp(c->words, a->group, len) && (!c->words[len] || c->words[len] == ' ')))
+			(void)fprintf(f, "  %-27s %s\n", c->words, c->brief);
+	}
+	(void)fputs("\nEverywhere:\n", f);
+	help_options(f, len ? "hcfv" : "hcfvV");
+	(void)fputs("\nagentsecrets COMMAND --help says more.\n", f);
+}
+
+static int help(const struct cli *c, FILE *f)
+{
+	if (c->args.command)
+		help_command(f, c->args.command);
+	else
+		help_all(f, &c->args);
+	return f == stdout ? show_end() : CLI_USAGE;
+}
+
+/* 0, 1 and 2 are there from here on, so that no other descriptor is taken for one of them. */
+static void standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR); /* these three are the command's: not close-on-exec */
+	while (fd >= 0 && fd <= 2);
+	own_close(&fd);
+}
+
+static int dispatch(struct cli *c)
+{
+	const char *env = getenv("AGENTSECRETS_WORKSPACE");
+	struct err e = {""};
+
+	if (args_count_ok(&c->args, &e))
+		return cli_usage(c, "%s", e.text);
+	c->workspace = args_value(&c->args, 'w');
+	if (!c->workspace && env && *env)
+		c->workspace = env;
+	c->json = args_value(&c->args, 'j') != NULL;
+	c->verbose = args_value(&c->args, 'v') != NULL;
+	if (client_find(c, args_value(&c->args, 'c'), args_value(&c->args, 'f'), &e))
+		return cli_fail(&e);
+	return c->args.command->run(c);
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = {.args = {0}};
+	struct err e = {""};
+	int status;
+
+	standard_descriptors();
+	if (args_parse(&table, argc, argv, &c.args, &e))
+		status = cli_usage(&c, "%s", e.text);
+	else if (args_value(&c.args, 'h'))
+		status = help(&c, stdout);
+	else if (args_value(&c.args, 'V'))
+		status = printf("agentsecrets %s\n", AGENTSECRETS_VERSION) < 0 ? CLI_FAILED : show_end();
+	else if (!c.args.command)
+		status = help(&c, stderr);
+	else
+		status = dispatch(&c);
+	args_done(&c.args);
+	return status;
+}
