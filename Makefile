@@ -1,0 +1,177 @@
+# agentsecrets. One file, no recursion, no configure; everything lands in build/$(MODE): MODE=release (default),
+# asan or fuzz. V=1 shows the commands. `make help` lists the targets.
+
+MODE    ?= release
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+B       := build/$(MODE)
+CC      ?= gcc
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+STRIP   := $(firstword $(wildcard /usr/bin/llvm-strip /usr/bin/llvm-strip-14) llvm-strip)
+PY      := /usr/bin/python3
+Q       := $(if $(V),,@)
+ARCH    := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+comma   := ,
+
+ifeq ($(MODE),fuzz)
+CC      := $(CLANG)
+endif
+
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wformat=2 \
+	   -Wimplicit-fallthrough -Wvla -Werror
+CPPF    := -D_GNU_SOURCE -DAGENTSECRETS_VERSION='"$(VERSION)"' -I$(B)
+HARD    := -fstack-protector-strong -fPIE -fno-strict-aliasing
+SAN     := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_release := -O2 -g -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
+OPT_asan := -O1 -g $(SAN)
+OPT_fuzz := -O1 -g $(SAN) -fsanitize=fuzzer-no-link
+CFLAGS_ALL = -std=gnu11 $(WARN) $(HARD) $(OPT_$(MODE)) $(CPPF) $(CFLAGS)
+LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(if $(filter-out release,$(MODE)),$(SAN)) $(LDFLAGS)
+LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp
+LIBS_CLI := -ljansson -lsodium -lseccomp
+
+# Modules by the process that they are for.
+SHARED   := err log fdio loop rpc reason rules rulesdoc origin config audit sandbox child
+PARENT   := main parent ctl ops workspaces guards proc enforce cgroup netns truststore holder
+KEEPER   := keeper vault vaultrec ca sign secret
+RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
+PROXY    := proxy conn exchange relay tls leaf hello http1 route inject upstream record buf side ask who creds body
+CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_run cmd_cgroup cmd_status cmd_log log_lines \
+	    cmd_doctor run_env run_mounts run_sandbox
+CLI_USES := err log fdio rules rulesdoc reason audit origin sign
+
+DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESOLVER) $(PROXY))
+CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))
+UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+BPFTESTS := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all help demo check unit bpf-check system fuzz install uninstall format tidy clean units bpftests fuzzers vmlinux
+
+#: all         build build/agentsecrets and build/agentsecretsd (what is needed: tests/deps.sh build)
+all: $(B)/agentsecretsd $(B)/agentsecrets $(if $(filter release,$(MODE)),build/agentsecretsd build/agentsecrets)
+
+#: help        this list
+help:
+	@sed -n 's/^#: //p' Makefile
+
+build/agentsecretsd build/agentsecrets: build/%: $(B)/%
+	$(Q)ln -sf $(MODE)/$* $@
+
+$(B)/agentsecretsd: $(DAEMON_OBJS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_DAEMON)
+
+$(B)/agentsecrets: $(CLI_OBJS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
+
+# What tests link from: every module but the two main.c.
+$(B)/libdaemon.a: $(filter-out %/main.o,$(DAEMON_OBJS))
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/libcli.a: $(filter-out %/main.o,$(filter $(B)/cli/%,$(CLI_OBJS)))
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/cli/%.o: CPPF += -Icli -Idaemon
+$(B)/daemon/%.o: CPPF += -Idaemon
+$(B)/tests/%.o: CPPF += -Idaemon -Icli -Ibpf -Wno-missing-prototypes
+$(B)/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# ---- the kernel side ----
+
+$(B)/daemon/enforce.o $(patsubst %,%.o,$(BPFTESTS)): $(B)/egress.skel.h
+
+$(B)/egress.bpf.o: bpf/egress.bpf.c bpf/egress.h bpf/policy.h vmlinux.h
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -I. -Ibpf -c -o $@ $<
+	$(Q)$(STRIP) -g $@
+
+$(B)/egress.skel.h: $(B)/egress.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name egress > $@
+
+#: vmlinux     regenerate vmlinux.h, the kernel types that bpf/ uses, from the running kernel's BTF
+vmlinux:
+	$(Q)bpf/vmlinux.sh > build/vmlinux.h.new && mv build/vmlinux.h.new vmlinux.h
+
+# ---- the two commands of the README ----
+
+#: demo        install what is missing, build, and show the main job in a small internet of network namespaces (root)
+demo:
+	$(Q)tests/deps.sh demo
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/demo.sh
+
+#: check       install what is missing, build, run all tests (root); last line: N passed, N failed, N skipped
+check:
+	$(Q)tests/deps.sh check
+	$(Q)$(MAKE) --no-print-directory all units bpftests
+	$(Q)$(MAKE) --no-print-directory MODE=asan units
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzzers
+	$(Q)$(PY) tests/check.py unit bpf fuzz system
+
+#: unit        unit tests, under the sanitizers and as shipped
+unit: units
+	$(Q)$(MAKE) --no-print-directory MODE=asan units
+	$(Q)$(PY) tests/check.py unit
+
+#: bpf-check   the BPF programs in cgroups and namespaces of their own (root)
+bpf-check: bpftests
+	$(Q)$(PY) tests/check.py bpf
+
+#: system      the real daemon and unmodified clients in a small internet (root); T=name: some of them
+system: all
+	$(Q)$(PY) tests/check.py system $(T)
+
+#: fuzz        every fuzzer over its corpus, SECONDS each (default 10)
+fuzz:
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzzers
+	$(Q)$(PY) tests/check.py fuzz
+
+units: $(UNITS)
+bpftests: $(BPFTESTS)
+fuzzers: $(FUZZERS)
+
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libdaemon.a $(B)/libcli.a
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(B)/libcli.a $(B)/libdaemon.a -Wl,--end-group -lcmocka $(LIBS_DAEMON)
+
+$(B)/tests/bpf/%: $(B)/tests/bpf/%.o $(B)/libdaemon.a
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(B)/libdaemon.a -lcmocka $(LIBS_DAEMON)
+
+build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libdaemon.a
+	$(Q)$(CLANG) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< build/fuzz/libdaemon.a $(LIBS_DAEMON)
+
+# ---- the rest ----
+
+#: install     into DESTDIR and PREFIX (default /usr/local), with the systemd unit and its users
+install: all
+	install -D -m 755 $(B)/agentsecrets $(DESTDIR)$(PREFIX)/bin/agentsecrets
+	install -D -m 755 $(B)/agentsecretsd $(DESTDIR)$(PREFIX)/sbin/agentsecretsd
+	install -D -m 644 deploy/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|' deploy/agentsecretsd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
+
+#: uninstall   what install put there
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/agentsecrets $(DESTDIR)$(PREFIX)/sbin/agentsecretsd \
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
+
+SOURCES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] tests/*/*.[ch])
+
+#: format      clang-format over our sources
+format:
+	clang-format -i $(SOURCES)
+
+#: tidy        clang-tidy over daemon/ and cli/
+tidy: $(B)/egress.skel.h
+	clang-tidy --quiet $(wildcard daemon/*.c cli/*.c) -- -std=gnu11 $(CPPF) -Idaemon -Icli
+
+#: clean       remove build/
+clean:
+	rm -rf build
+
+-include $(wildcard $(B)/daemon/*.d $(B)/cli/*.d $(B)/tests/*/*.d)

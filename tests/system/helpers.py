@@ -1,0 +1,104 @@
+"""What several test files ask."""
+
+import base64
+import json
+import urllib.parse
+
+from lab import PEERS, TRAPS, wait_for
+
+REF = "agentsecrets://STRIPE_KEY"
+AUTH = ("-H", f"Authorization: Bearer {REF}")
+STRIPE = "https://api.stripe.com/v1/invoices"
+
+
+def curl(lab, url, *args, **kw):
+    """(status, body, process) of curl inside `run`; status 0 when there was no answer."""
+    p = lab.agent("curl", "-sS", "-m", "25", "-w", "\n%{http_code}", *args, url, **kw)
+    body, _, code = p.stdout.rpartition("\n")
+    return int(code) if code.isdigit() else 0, body, p
+
+
+def reason(body):
+    try:
+        return json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return f"no refusal: {body[:300]!r}"
+
+
+def raw(lab, host, port, sni, request, **kw):
+    """The answer's text to these bytes, from inside `run`."""
+    args = ["/usr/bin/python3", str(PEERS / "raw.py"), host, str(port)] + ([sni] if sni else [])
+    p = lab.agent(*args, input=request, **kw)
+    assert p.returncode in (0, 3), p.stderr
+    return p.stdout
+
+
+def head(host, path="/v1/invoices", *more, method="GET", close=True):
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *more] + (["Connection: close"] if close else [])
+    return "\r\n".join(lines) + "\r\n\r\n"
+
+
+def raw_reason(answer):
+    first, _, body = answer.partition("\r\n\r\n")
+    return (first.split(" ")[1] if first.startswith("HTTP/1.1 ") else "0"), reason(body)
+
+
+def works(lab, **kw):
+    """The allowed call gets the upstream's answer."""
+    status, body, p = curl(lab, STRIPE, *AUTH, **kw)
+    assert status == 200 and '"object":"list"' in body, (status, body, p.stderr)
+
+
+def forms(key):
+    """Every way of writing a key that the tests look for. Base64 at each of its three alignments."""
+    raw_bytes = key.encode()
+    found = {raw_bytes, raw_bytes.hex().encode(), raw_bytes.hex().upper().encode(),
+             "".join(f"%{b:02x}" for b in raw_bytes).encode(), "".join(f"%{b:02X}" for b in raw_bytes).encode(),
+             urllib.parse.quote(key, safe="").encode()}
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + raw_bytes).rstrip(b"=")
+        body = text[4 if shift else 0:-2]
+        found |= {body, body.replace(b"+", b"-").replace(b"/", b"_")}
+    return found
+
+
+def holds_key(lab, data):
+    """Names of the secrets that stand in these bytes in whatever form."""
+    if isinstance(data, str):
+        data = data.encode()
+    return [name for name, key in lab.keys.items() if any(f in data for f in forms(key))]
+
+
+def refused(p):
+    """A command that failed as it should: a sentence on stderr, nothing on stdout, no crash."""
+    said = p.stderr.strip()
+    assert p.returncode > 0, f"exit {p.returncode}, stdout {p.stdout!r}, stderr {p.stderr!r}"
+    assert p.stdout == "", f"on stdout: {p.stdout!r}"
+    assert said.startswith("agentsecrets: ") and len(said) > 25, f"no sentence: {p.stderr!r}"
+    assert len(said.splitlines()) <= 2, f"more than a sentence: {p.stderr!r}"
+    for bad in ("Traceback", "AddressSanitizer", "runtime error", "assert", "Segmentation", "(null)", "error -"):
+        assert bad not in said, p.stderr
+    return said
+
+
+def nothing_leaked(lab):
+    """No trap heard anything, and no packet to one of them stands in a capture."""
+    assert lab.leaks() == []
+    for capture in lab.captures.values():
+        assert capture.to(*TRAPS) == []
+
+
+def state_of(daemon):
+    """Everything that a refused command must leave as it was."""
+    workspaces = daemon.ask(op="workspace.list")["workspaces"]
+    names = [w["workspace"] for w in workspaces]
+    return json.dumps([workspaces, [daemon.ask(op="allowlist.list", workspace=n) for n in names],
+                       [daemon.ask(op="secrets.list", workspace=n) for n in names]], sort_keys=True)
+
+
+def audit(daemon, seconds=5, **want):
+    """Waits for audit lines with these values (a line's value may be a list that holds the wanted one)."""
+    def match(line):
+        return all(v == line.get(k) or (isinstance(line.get(k), list) and v in line[k]) for k, v in want.items())
+    return wait_for(f"an audit line with {want}; there are {daemon.audit_lines()[-5:]}",
+                    lambda: [line for line in daemon.audit_lines() if match(line)], seconds)
