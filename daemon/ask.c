@@ -1,0 +1,198 @@
+/* ask.c: see ask.h. An id is place + RPC_INFLIGHT_MAX * sequence, never 0. */
+#include "ask.h"
+
+#include <assert.h>
+#include <string.h>
+
+void channel_init(struct channel *c, uint32_t number)
+{
+	*c = (struct channel){.peer = {.fd = -1, .number = number}};
+}
+
+/* Everything asked gets its "no"; callbacks may ask again, which then fails at once. */
+void channel_done(struct channel *c)
+{
+	struct ask *a;
+	size_t i;
+
+	own_close(&c->peer.fd);
+	for (i = 0; i < RPC_INFLIGHT_MAX; i++) {
+		a = c->flying[i].by;
+		memset(&c->flying[i], 0, sizeof(c->flying[i]));
+		if (a) {
+			a->on = NULL;
+			a->fn(a, -EPIPE, NULL, NULL, 0);
+		}
+	}
+	c->in_flight = 0;
+	while ((a = c->first)) {
+		c->first = a->next;
+		if (!c->first)
+			c->last = NULL;
+		a->on = NULL;
+		a->fn(a, -EPIPE, NULL, NULL, 0);
+	}
+}
+
+void channel_wire(struct channel *c, int fd)
+{
+	channel_done(c);
+	c->peer = (struct rpc_peer){.fd = fd, .number = c->peer.number};
+}
+
+static size_t ask_size(uint16_t op)
+{
+	switch (op) {
+	case RPC_SIGN_LEAF:
+		return sizeof(struct rpc_sign_leaf);
+	case RPC_CREDENTIAL:
+		return sizeof(struct rpc_credential);
+	default:
+		return sizeof(struct rpc_resolve);
+	}
+}
+
+static uint16_t ask_answer(uint16_t op)
+{
+	switch (op) {
+	case RPC_SIGN_LEAF:
+		return RPC_LEAF;
+	case RPC_CREDENTIAL:
+		return RPC_CREDENTIAL_VALUE;
+	default:
+		return RPC_RESOLVED;
+	}
+}
+
+/* Sends one; -EAGAIN: not now. */
+static int channel_send(struct channel *c, struct ask *a)
+{
+	uint32_t place = 0, id;
+	int rc;
+
+	if (c->in_flight == RPC_INFLIGHT_MAX)
+		return -EAGAIN;
+	while (c->flying[place].id)
+		place++;
+	if (++c->sequence >= UINT32_MAX / RPC_INFLIGHT_MAX)
+		c->sequence = 1;
+	id = place + RPC_INFLIGHT_MAX * c->sequence;
+	rc = rpc_send(c->peer.fd, a->op, id, &a->body, ask_size(a->op), NULL, 0, -1);
+	if (rc < 0)
+		return rc;
+	c->flying[place].by = a;
+	c->flying[place].id = id;
+	c->flying[place].answer = a->answer;
+	c->in_flight++;
+	a->place = place;
+	return 0;
+}
+
+void channel_push(struct channel *c)
+{
+	while (c->first && c->peer.fd >= 0) {
+		struct ask *a = c->first;
+
+		/* Any error but "later" shows on the receiving side too, which ends the channel. */
+		if (channel_send(c, a) < 0)
+			return;
+		c->first = a->next;
+		if (!c->first)
+			c->last = NULL;
+		a->next = NULL;
+	}
+}
+
+int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
+{
+	assert(!a->on);
+	if (c->peer.fd < 0)
+		return -ENOTCONN;
+	a->on = c;
+	a->op = op;
+	a->answer = ask_answer(op);
+	a->fn = fn;
+	a->place = RPC_INFLIGHT_MAX;
+	a->next = NULL;
+	if (c->last)
+		c->last->next = a;
+	else
+		c->first = a;
+	c->last = a;
+	channel_push(c);
+	return 0;
+}
+
+void ask_cancel(struct ask *a)
+{
+	struct channel *c = a->on;
+	struct ask *before = NULL, *at;
+
+	if (!c)
+		return;
+	a->on = NULL;
+	if (a->place < RPC_INFLIGHT_MAX) {
+		c->flying[a->place].by = NULL;
+		return;
+	}
+	for (at = c->first; at != a; at = at->next)
+		before = at;
+	if (before)
+		before->next = a->next;
+	else
+		c->first = a->next;
+	if (c->last == a)
+		c->last = before;
+}
+
+/* One answer. The place is free before the callback runs, which may ask the next thing. */
+static int channel_answer(struct channel *c, const struct rpc_msg *m, int rc)
+{
+	uint32_t place = m->id % RPC_INFLIGHT_MAX;
+	struct ask *a = c->flying[place].by;
+
+	if (m->id == 0 || c->flying[place].id != m->id || c->flying[place].answer != m->op)
+		return -EPROTO;
+	memset(&c->flying[place], 0, sizeof(c->flying[place]));
+	c->in_flight--;
+	if (a) {
+		a->on = NULL;
+		a->fn(a, rc, m->body, m->tail, m->tail_len);
+	}
+	return 0;
+}
+
+static int channel_on_done(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_done *d = m->body;
+
+	(void)peer;
+	if (d->rc > 0 || d->tail_len != m->tail_len)
+		return -EPROTO;
+	return channel_answer(ctx, m, d->rc);
+}
+
+static int channel_on_resolved(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_resolved *d = m->body;
+
+	(void)peer;
+	if (d->rc > 0 || d->count > RPC_ADDRS_MAX || (d->rc == 0 && d->count == 0))
+		return -EPROTO;
+	return channel_answer(ctx, m, d->rc);
+}
+
+static const struct rpc_row channel_rows[] = {
+	{RPC_LEAF, sizeof(struct rpc_done), RPC_LEAF_MAX, 0, channel_on_done},
+	{RPC_CREDENTIAL_VALUE, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
+	{RPC_RESOLVED, sizeof(struct rpc_resolved), 0, 0, channel_on_resolved},
+};
+
+int channel_serve(struct channel *c, void *buf)
+{
+	int rc = rpc_serve(&c->peer, channel_rows, ARRAY_SIZE(channel_rows), c, buf, RPC_INFLIGHT_MAX);
+
+	if (rc == 0)
+		channel_push(c);
+	return rc;
+}

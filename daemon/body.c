@@ -1,0 +1,157 @@
+/* body.c: see body.h. */
+#include "body.h"
+
+void body_init(struct body *b, enum http1_framing from, uint64_t length, enum http1_framing to)
+{
+	*b = (struct body){.from = from, .to = to, .left = from == HTTP1_FRAMING_LENGTH ? length : 0};
+	if (from == HTTP1_FRAMING_NONE || (from == HTTP1_FRAMING_LENGTH && length == 0))
+		b->phase = BODY_DONE;
+}
+
+/* A piece of payload, framed for the other side. */
+static int body_put(struct body *b, const void *p, size_t n, struct buf *out)
+{
+	size_t need = n + HTTP1_CHUNK_HEAD_MAX + 2, room;
+	uint8_t *to;
+	struct wr w;
+
+	b->bytes += n;
+	if (b->to != HTTP1_FRAMING_CHUNKED)
+		return buf_add(out, p, n);
+	to = buf_room(out, need, &room);
+	if (!to)
+		return -ENOBUFS;
+	w = wr_of(to, need);
+	http1_write_chunk(&w, n);
+	wr_bytes(&w, p, n);
+	wr_str(&w, "\r\n");
+	buf_added(out, w.len);
+	return 0;
+}
+
+/* The end of a chunked body on the other side; trailers NULL: none. */
+static int body_last(struct body *b, const struct http1_head *trailers, struct buf *out)
+{
+	size_t need = HTTP1_CHUNK_HEAD_MAX + (trailers ? trailers->raw.len + 4ULL * trailers->field_count : 0),
+	       room;
+	uint8_t *to;
+	struct wr w;
+
+	b->phase = BODY_DONE;
+	if (b->to != HTTP1_FRAMING_CHUNKED)
+		return 0;
+	to = buf_room(out, need, &room);
+	if (!to)
+		return -ENOBUFS;
+	w = wr_of(to, need);
+	http1_write_last_chunk(&w, trailers);
+	if (w.full)
+		return -ENOBUFS;
+	buf_added(out, w.len);
+	return 0;
+}
+
+static int body_trailer(struct body *b, struct buf *in, struct buf *out, struct http1_head *scratch)
+{
+	size_t used;
+	int rc;
+
+	switch (http1_trailers(&b->trailer, (const char *)buf_bytes(in), buf_len(in), scratch)) {
+	case HTTP1_DONE:
+		used = scratch->raw.len;
+		rc = body_last(b, scratch, out);
+		buf_take(in, used);
+		return rc;
+	case HTTP1_MORE:
+		return 0;
+	default:
+		return -EBADMSG;
+	}
+}
+
+static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t full)
+{
+	while (buf_len(in) > 0 && buf_len(out) < full) {
+		struct http1_slice piece = {0};
+		enum http1_result got;
+		size_t used = 0;
+		int rc = 0;
+
+		got = http1_chunked(&b->chunk, (const char *)buf_bytes(in), buf_len(in), &used, &piece);
+		if (got == HTTP1_DATA)
+			rc = body_put(b, piece.p, piece.len, out);
+		buf_take(in, used);
+		if (rc < 0)
+			return rc;
+		if (got == HTTP1_BAD)
+			return -EBADMSG;
+		if (got == HTTP1_DONE) {
+			b->phase = BODY_TRAILER;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int body_counted(struct body *b, struct buf *in, struct buf *out, size_t full)
+{
+	size_t n = buf_len(in), room = buf_len(out) < full ? full - buf_len(out) : 0;
+	int rc;
+
+	if (b->from == HTTP1_FRAMING_LENGTH && n > b->left)
+		n = (size_t)b->left;
+	if (n > room)
+		n = room;
+	if (n == 0)
+		return 0;
+	rc = body_put(b, buf_bytes(in), n, out);
+	buf_take(in, n);
+	if (rc < 0)
+		return rc;
+	if (b->from == HTTP1_FRAMING_LENGTH) {
+		b->left -= n;
+		if (b->left == 0)
+			return body_last(b, NULL, out);
+	}
+	return 0;
+}
+
+int body_move(struct body *b, struct buf *in, struct buf *out, size_t full, struct http1_head *scratch)
+{
+	int rc = 0;
+
+	if (b->phase == BODY_DATA)
+		rc = b->from == HTTP1_FRAMING_CHUNKED ? body_chunked(b, in, out, full)
+						      : body_counted(b, in, out, full);
+	if (rc == 0 && b->phase == BODY_TRAILER && buf_len(in) > 0)
+		rc = body_trailer(b, in, out, scratch);
+	return rc;
+}
+
+size_t body_straight(const struct body *b, const struct buf *in)
+{
+	if (b->phase != BODY_DATA || b->from != b->to || buf_len(in) > 0)
+		return 0;
+	if (b->from == HTTP1_FRAMING_CLOSE)
+		return SIZE_MAX;
+	return b->from == HTTP1_FRAMING_LENGTH ? b->left : 0;
+}
+
+void body_went(struct body *b, size_t n)
+{
+	b->bytes += n;
+	if (b->from != HTTP1_FRAMING_LENGTH)
+		return;
+	b->left -= n;
+	if (b->left == 0)
+		b->phase = BODY_DONE;
+}
+
+int body_end(struct body *b, struct buf *out)
+{
+	if (b->phase == BODY_DONE)
+		return 0;
+	if (b->from != HTTP1_FRAMING_CLOSE)
+		return -EPIPE;
+	return body_last(b, NULL, out);
+}

@@ -1,0 +1,98 @@
+/* buf.c: see buf.h. */
+#include "buf.h"
+
+#include <assert.h>
+#include <string.h>
+
+void buf_init(struct buf *b, size_t max)
+{
+	*b = (struct buf){.max = max};
+}
+
+void buf_done(struct buf *b)
+{
+	if (b->wipe && b->p)
+		explicit_bzero(b->p, b->cap);
+	free(b->p);
+	*b = (struct buf){.max = b->max};
+}
+
+/* Moves the bytes to the front of a block of `cap` bytes. */
+static bool buf_move(struct buf *b, size_t cap)
+{
+	uint8_t *p = b->p;
+	size_t len = buf_len(b);
+
+	if (cap != b->cap) {
+		p = malloc(cap);
+		if (!p)
+			return false;
+		if (len)
+			memcpy(p, buf_bytes(b), len);
+		if (b->wipe && b->p)
+			explicit_bzero(b->p, b->cap);
+		free(b->p);
+	} else {
+		memmove(p, buf_bytes(b), len);
+		if (b->wipe)
+			explicit_bzero(p + len, b->end - len);
+	}
+	b->p = p;
+	b->at = 0;
+	b->end = len;
+	b->cap = cap;
+	return true;
+}
+
+uint8_t *buf_room(struct buf *b, size_t want, size_t *ret_n)
+{
+	size_t len = buf_len(b), cap = b->cap ? b->cap : BUF_UNIT;
+
+	if (want > b->max - len)
+		return NULL;
+	if (b->cap - b->end < want) {
+		while (cap - len < want)
+			cap *= 2;
+		if (cap > b->max)
+			cap = b->max;
+		if (cap < b->cap)
+			cap = b->cap;
+		if (!buf_move(b, cap))
+			return NULL;
+	}
+	*ret_n = b->cap - b->end;
+	if (*ret_n > b->max - len)
+		*ret_n = b->max - len;
+	return b->p + b->end;
+}
+
+void buf_added(struct buf *b, size_t n)
+{
+	assert(n <= b->cap - b->end);
+	b->end += n;
+}
+
+int buf_add(struct buf *b, const void *p, size_t n)
+{
+	size_t room;
+	uint8_t *to;
+
+	if (n == 0)
+		return 0;
+	to = buf_room(b, n, &room);
+	if (!to)
+		return -ENOBUFS;
+	memcpy(to, p, n);
+	b->end += n;
+	return 0;
+}
+
+void buf_take(struct buf *b, size_t n)
+{
+	assert(n <= buf_len(b));
+	if (b->wipe && n)
+		explicit_bzero(buf_bytes(b), n);
+	b->at += n;
+	if (b->at == b->end)
+		buf_done(b);
+}

@@ -1,0 +1,73 @@
+/* conn.h: one agent's connection, from accept to its end: the state machine.
+ *
+ * A connection has at most one exchange (exchange.h) at a time; the states from HEAD to ANSWER are the
+ * exchange's. conn_to() is the only writer of `state`.
+ */
+#ifndef CONN_H
+#define CONN_H
+
+#include "proxy.h"
+#include "side.h"
+
+#include "../bpf/egress.h"
+
+enum conn_state {
+	CONN_CLOSED = 0, /* waits to be freed */
+	CONN_PEEK,	 /* first bytes: TLS, HTTP or neither */
+	CONN_LEAF,	 /* the keeper is signing a certificate */
+	CONN_TLS,	 /* handshake with the agent */
+	CONN_IDLE,	 /* no request under way */
+	CONN_HEAD,	 /* a request's head is coming in; then it is judged */
+	CONN_RESOLVE,	 /* the resolver is asked */
+	CONN_RECORD,	 /* the decision is on its way to the audit log */
+	CONN_DIAL,	 /* connecting to the upstream, and verifying it */
+	CONN_CREDENTIAL, /* the keeper is asked for values */
+	CONN_WAIT,	 /* request going up, response head awaited */
+	CONN_RELAY,	 /* response going down (and perhaps the request's body still up) */
+	CONN_ANSWER,	 /* an answer of our own is going down */
+	CONN_LINGER,	 /* nothing more will be sent; reading so that what was sent arrives */
+	CONN_STATES,
+};
+
+struct conn {
+	struct proxy *p;
+	uint32_t slot;
+	uint16_t gen;
+	enum conn_state state;
+	struct side agent;
+	struct guard *guard; /* NULL once closed */
+	struct eg_record rec;
+	char sni[RPC_HOST_MAX];
+	bool tls;
+	bool waits_record, waits_again; /* on the list of proxy.h */
+	struct conn *next_record, *next_again, *next_dead;
+	uint64_t deadline_ms; /* 0: none */
+	uint64_t lingered;    /* bytes dropped */
+	struct leaf_wait leaf;
+	struct exchange *x;   /* HEAD to ANSWER */
+};
+
+/* Takes over an accepted descriptor; counts it at its guard. */
+int conn_open(struct proxy *p, int fd, const struct eg_record *rec, struct guard *g) must_check;
+void conn_event(struct proxy *p, uint32_t slot, uint16_t gen, uint32_t events);
+/* Goes on as far as it can, then sets what epoll is asked. */
+void conn_step(struct conn *c);
+/* Its deadline is over. */
+void conn_timeout(struct conn *c);
+
+/* Ends it; safe twice; freed after the batch. why: for the outcome of an exchange under way. */
+void conn_close(struct conn *c, enum reason why);
+/* The same, and the agent sees that what it got is not all. */
+void conn_reset(struct conn *c, enum reason why);
+void conn_free(struct conn *c);
+
+/* ---- for exchange.c and relay.c ---- */
+void conn_to(struct conn *c, enum conn_state to);
+/* Another turn, without an event. */
+void conn_again(struct conn *c);
+/* Reads onto agent.in; false: nothing came, or it is closed now. */
+bool conn_read(struct conn *c);
+/* Who, from where, in whose name: the fields every line of this connection has. */
+void conn_describe(const struct conn *c, struct audit_entry *en);
+
+#endif

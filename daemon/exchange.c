@@ -1,0 +1,807 @@
+/* exchange.c: see exchange.h.
+ *
+ * The order is protocol.md's: syntax, who, scheme and host, rule, which secrets (by name), address; then
+ * the line with the decision is made and the exchange waits in RECORD until the turn function has
+ * written it. Only then the refusal is answered, or the upstream dialled. A credential is asked for when
+ * the upstream is connected and verified, and only if the workspace is still what was judged: if its
+ * document or a secret changed meanwhile, everything is judged again.
+ *
+ * The head is sent from what was parsed; values go from the keeper's answer into creds.h's area, from
+ * there into the upstream's out buffer, and are wiped in both.
+ */
+#include "exchange.h"
+
+#include "log.h"
+#include "origin.h"
+#include "relay.h"
+
+#include <assert.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXCHANGE_ANSWER_MAX 2048
+
+/* ---- the audit log ---- */
+
+static void exchange_record_decision(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+	struct audit_entry en = {.kind = AUDIT_DECISION, .id = x->id, .detail = x->detail};
+	uint32_t i;
+
+	conn_describe(c, &en);
+	en.scheme = c->tls ? "https" : "http";
+	en.host = x->host;
+	en.host_len = strlen(x->host);
+	en.host_port = rq->route.port;
+	en.method = x->method;
+	en.method_len = strlen(x->method);
+	en.path = rq->route.path.p;
+	en.path_len = rq->route.path.len;
+	en.rule = rq->rule[0] ? rq->rule : NULL;
+	en.allow = x->verdict == REASON_NONE;
+	en.reason = x->verdict;
+	for (i = 0; i < rq->refs.need_count && en.secret_count < AUDIT_SECRETS_MAX; i++)
+		en.secrets[en.secret_count++] = rq->refs.needs[i].name;
+	c->p->stats.requests++;
+	c->p->stats.denied += !en.allow;
+	proxy_audit(c->p, &en);
+}
+
+static void exchange_record_outcome(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct audit_entry en = {.kind = AUDIT_OUTCOME, .id = x->id, .detail = x->detail, .has_ms = true};
+
+	conn_describe(c, &en);
+	en.host = x->host;
+	en.host_len = strlen(x->host);
+	en.allow = x->verdict == REASON_NONE;
+	en.reason = x->failure;
+	en.status = x->status;
+	en.bytes_up = x->up_body.bytes;
+	en.bytes_down = x->down_body.bytes;
+	en.ms = (uint32_t)(c->p->loop.now_ms - x->start_ms);
+	proxy_audit(c->p, &en);
+}
+
+/* ---- beginning and end ---- */
+
+static int exchange_new(struct conn *c)
+{
+	struct exchange *x = calloc(1, sizeof(*x));
+	struct request *rq = calloc(1, sizeof(*rq));
+
+	if (!x || !rq) {
+		free(x);
+		free(rq);
+		return -ENOMEM;
+	}
+	x->id = ++c->p->next_id;
+	x->start_ms = c->p->loop.now_ms;
+	x->rq = rq;
+	rq->c = c;
+	c->x = x;
+	return 0;
+}
+
+static void exchange_drop_values(struct conn *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < INJECT_MAX; i++)
+		creds_drop(c->p->creds, &c->x->rq->values[i]);
+}
+
+void exchange_head_gone(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+
+	if (!rq)
+		return;
+	exchange_drop_values(c);
+	ask_cancel(&rq->ask);
+	if (rq->parsed && rq->head.bad == HTTP1_BAD_NONE)
+		buf_take(&c->agent.in, rq->head.raw.len);
+	free(take(c->x->rq));
+}
+
+static void exchange_drop_upstream(struct exchange *x)
+{
+	if (x->up)
+		upstream_drop(take(x->up));
+}
+
+static void exchange_free(struct conn *c)
+{
+	struct exchange *x = c->x;
+
+	exchange_head_gone(c);
+	exchange_drop_upstream(x);
+	free(take(c->x));
+}
+
+void exchange_end(struct conn *c, enum reason why)
+{
+	struct exchange *x = c->x;
+
+	if (x->failure == REASON_NONE)
+		x->failure = why;
+	if (x->decided)
+		exchange_record_outcome(c);
+	exchange_free(c);
+}
+
+/* ---- answers of our own ---- */
+
+static int exchange_status(enum reason why)
+{
+	switch (why) {
+	case REASON_BAD_REQUEST:
+		return 400;
+	case REASON_UPSTREAM_NAME:
+	case REASON_UPSTREAM_CONNECT:
+	case REASON_UPSTREAM_TLS:
+	case REASON_UPSTREAM_BAD:
+	case REASON_UPSTREAM_TIMEOUT:
+	case REASON_UPSTREAM_CLOSED:
+	case REASON_VAULT:
+	case REASON_INTERNAL:
+		return 502;
+	default:
+		return 403;
+	}
+}
+
+static const char *exchange_phrase(int status)
+{
+	return status == 400 ? "Bad Request" : status == 403 ? "Forbidden" : "Bad Gateway";
+}
+
+/* A JSON string of text that is ASCII but for our own words. */
+static void exchange_json(struct wr *w, const char *s)
+{
+	wr_str(w, "\"");
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			wr_str(w, "\\");
+		if ((unsigned char)*s >= 0x20)
+			wr_u8(w, (uint8_t)*s);
+	}
+	wr_str(w, "\"");
+}
+
+static void exchange_write_answer(const struct exchange *x, bool keep, struct wr *w)
+{
+	char sentence[768], head[256];
+	uint8_t body[EXCHANGE_ANSWER_MAX - sizeof(head)];
+	struct wr b = wr_of(body, sizeof(body));
+	int status = exchange_status(x->failure);
+
+	wr_str(&b, "{\"error\":");
+	exchange_json(&b, reason_word(x->failure));
+	if (status == 403) {
+		wr_str(&b, ",\"domain\":");
+		exchange_json(&b, x->host);
+	}
+	wr_str(&b, ",\"message\":");
+	exchange_json(&b, reason_sentence(x->failure, x->host[0] ? x->host : NULL, sentence, sizeof(sentence)));
+	wr_str(&b, "}\n");
+	(void)snprintf(head, sizeof(head),
+		       "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		       "Cache-Control: no-store\r\n%s\r\n",
+		       status, exchange_phrase(status), b.len, keep ? "" : "Connection: close\r\n");
+	wr_str(w, head);
+	if (strcmp(x->method, "HEAD") != 0)
+		wr_bytes(w, body, b.len);
+	w->full |= b.full;
+}
+
+/* The rest of the request's body, if it is already here, need not end the connection. */
+static bool exchange_body_here(struct conn *c)
+{
+	struct body *b = &c->x->up_body;
+
+	if (b->phase == BODY_DONE)
+		return true;
+	if (b->from != HTTP1_FRAMING_LENGTH || b->left > buf_len(&c->agent.in))
+		return false;
+	buf_take(&c->agent.in, (size_t)b->left);
+	b->phase = BODY_DONE;
+	return true;
+}
+
+/* Answers with x->failure. */
+static bool exchange_answer(struct conn *c)
+{
+	struct exchange *x = c->x;
+	size_t room;
+	uint8_t *to;
+	struct wr w;
+
+	exchange_head_gone(c);
+	exchange_drop_upstream(x);
+	x->agent_keep = x->agent_keep && exchange_body_here(c);
+	to = buf_room(&c->agent.out, EXCHANGE_ANSWER_MAX, &room);
+	if (!to) {
+		conn_reset(c, x->failure);
+		return false;
+	}
+	w = wr_of(to, EXCHANGE_ANSWER_MAX);
+	exchange_write_answer(x, x->agent_keep, &w);
+	assert(!w.full);
+	buf_added(&c->agent.out, w.len);
+	x->status = exchange_status(x->failure);
+	conn_to(c, CONN_ANSWER);
+	return true;
+}
+
+/* The agent gets what there is, and an end that is none: no close_notify, no last chunk, too few bytes;
+ * and a reset where the end of the connection would pass for the end of the body. */
+static void exchange_cut(struct conn *c, enum reason why)
+{
+	size_t n;
+	enum tls_io io = side_write(&c->agent, &n);
+
+	(void)io; /* whatever went, went */
+	if (c->tls || c->x->down_body.to != HTTP1_FRAMING_CLOSE)
+		conn_close(c, why);
+	else
+		conn_reset(c, why);
+}
+
+void exchange_fail(struct conn *c, enum reason why, const char *detail)
+{
+	struct exchange *x = c->x;
+
+	x->failure = why;
+	x->detail = detail;
+	if (x->responded)
+		exchange_cut(c, why);
+	else
+		(void)exchange_answer(c);
+}
+
+void exchange_finish(struct conn *c)
+{
+	bool keep = c->x->agent_keep;
+
+	exchange_record_outcome(c);
+	exchange_free(c);
+	if (keep) {
+		conn_to(c, CONN_IDLE);
+		return;
+	}
+	tls_finish(c->agent.tls);
+	conn_to(c, CONN_LINGER);
+}
+
+static bool step_answer(struct conn *c)
+{
+	size_t n;
+
+	switch (side_write(&c->agent, &n)) {
+	case TLS_OK:
+		exchange_finish(c);
+		return true;
+	case TLS_IN:
+	case TLS_OUT:
+		return false;
+	default:
+		conn_close(c, REASON_CLIENT_CLOSED);
+		return false;
+	}
+}
+
+/* ---- judging ---- */
+
+/* Websockets are not relayed: the request goes up as the plain GET it is without its Upgrade. */
+static void exchange_no_websocket(struct request *rq)
+{
+	uint32_t i;
+
+	rq->meaning.websocket = false;
+	for (i = 0; i < rq->head.field_count; i++)
+		if (rq->head.fields[i].id == HTTP1_UPGRADE || rq->head.fields[i].id == HTTP1_CONNECTION)
+			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
+}
+
+static void exchange_make_key(struct conn *c, const struct rules_rule *rule)
+{
+	struct request *rq = c->x->rq;
+	struct upstream_key *k = &rq->key;
+	uint8_t named[INJECT_MAX * (RPC_NAME_MAX + 1)];
+	size_t len = 0;
+	uint32_t i;
+
+	*k = (struct upstream_key){.guard = c->guard->id,
+				   .epoch = c->guard->workspace->epoch,
+				   .port = rq->route.port,
+				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
+				   .private = rule->private};
+	memcpy(k->host, rq->route.host, sizeof(k->host));
+	for (i = 0; i < rq->refs.need_count; i++) {
+		size_t n = strlen(rq->refs.needs[i].name) + 1;
+
+		memcpy(named + len, rq->refs.needs[i].name, n);
+		named[len + n] = (uint8_t)rq->refs.needs[i].slot;
+		len += n + 1;
+	}
+	if (len > 0)
+		SHA256(named, len, k->creds);
+}
+
+/* Steps 1 to 4 and 6. REASON_NONE: allowed; everything else is a refusal. */
+static enum reason exchange_judge(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+	struct route_ask ask = {.via = ROUTE_TRANSPARENT,
+				.addr = c->rec.addr,
+				.port = c->rec.port,
+				.tls = c->tls,
+				.sni = c->sni,
+				.rules = c->guard->workspace->rules,
+				.head = &rq->head,
+				.meaning = &rq->meaning};
+	enum reason why;
+
+	x->detail = NULL;
+	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
+		x->detail = http1_bad_word(rq->head.bad ? rq->head.bad : rq->meaning.bad);
+		return REASON_BAD_REQUEST;
+	}
+	if (rq->meaning.websocket)
+		exchange_no_websocket(rq);
+	(void)snprintf(x->method, sizeof(x->method), "%.*s", (int)rq->head.method.len, rq->head.method.p);
+	x->agent_keep = rq->meaning.keep_alive;
+	x->agent_minor0 = rq->head.minor == 0;
+	body_init(&x->up_body, rq->meaning.framing, rq->meaning.length, rq->meaning.framing);
+	if (inject_scan(&rq->head, &rq->meaning, &rq->refs) < 0)
+		return REASON_LIMIT;
+	ask.references = rq->refs.ref_count > 0;
+	route_request(&ask, &rq->route);
+	memcpy(x->host, rq->route.host, sizeof(x->host));
+	if (!rq->route.rule)
+		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
+	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
+	why = inject_judge(ask.rules, rq->route.host, rq->route.port, &rq->refs);
+	if (why == REASON_NONE)
+		exchange_make_key(c, rq->route.rule);
+	rq->route.rule = NULL; /* the document may go before we look again */
+	return why;
+}
+
+/* The decision is made: it is written before anything comes of it. failure: what will be answered. */
+static bool exchange_decide(struct conn *c, enum reason verdict, enum reason failure)
+{
+	struct exchange *x = c->x;
+
+	x->verdict = verdict;
+	x->failure = failure;
+	x->decided = true;
+	x->recorded = false;
+	exchange_record_decision(c);
+	conn_to(c, CONN_RECORD);
+	if (!c->waits_record) {
+		c->waits_record = true;
+		c->next_record = c->p->recorded;
+		c->p->recorded = c;
+	}
+	return true;
+}
+
+static void exchange_on_changed(void *conn)
+{
+	conn_step(conn);
+}
+
+static bool step_head(struct conn *c)
+{
+	struct request *rq;
+	enum http1_result got;
+	enum reason why;
+
+	if (!c->x && exchange_new(c) < 0) {
+		conn_close(c, REASON_INTERNAL);
+		return false;
+	}
+	rq = c->x->rq;
+	while (!rq->parsed) {
+		got = http1_request(&rq->scan, (const char *)buf_bytes(&c->agent.in), buf_len(&c->agent.in),
+				    &rq->head);
+		if (got == HTTP1_MORE && !conn_read(c))
+			return false;
+		rq->parsed = got != HTTP1_MORE;
+	}
+	why = exchange_judge(c);
+	if (why != REASON_NONE)
+		return exchange_decide(c, why, why);
+	c->x->up = upstream_take(c->p->upstreams, &rq->key, c, exchange_on_changed);
+	if (c->x->up)
+		return exchange_decide(c, REASON_NONE, REASON_NONE);
+	conn_to(c, CONN_RESOLVE);
+	return true;
+}
+
+/* ---- addresses ---- */
+
+static void exchange_on_resolved(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+	const struct rpc_resolved *r = body;
+
+	(void)tail;
+	(void)tail_len;
+	rq->resolved = true;
+	rq->resolve_rc = rc;
+	if (rc == 0) {
+		rq->addr_count = r->count;
+		memcpy(rq->addrs, r->addr, sizeof(rq->addrs));
+	}
+	conn_step(rq->c);
+}
+
+static int exchange_ask_resolver(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	struct rpc_resolve *q = &rq->ask.body.resolve;
+
+	if (rq->route.address) {
+		rq->resolved = true;
+		rq->addr_count = 1;
+		rq->resolve_rc = origin_parse(rq->route.host, rq->addrs[0]) ? 0 : -ENOENT;
+		return 0;
+	}
+	memset(q, 0, sizeof(*q));
+	q->guard = c->guard->id;
+	q->port = rq->route.port;
+	memcpy(q->host, rq->route.host, sizeof(q->host));
+	return ask_put(&rq->ask, &c->p->resolver, RPC_RESOLVE, exchange_on_resolved);
+}
+
+/* Whatever the resolver said: an address that the rule does not open is never dialled. */
+static bool exchange_addresses_ok(const struct conn *c, const char **ret_class)
+{
+	const struct request *rq = c->x->rq;
+	uint32_t i;
+
+	for (i = 0; i < rq->addr_count; i++) {
+		*ret_class = origin_special(&c->p->config, rq->addrs[i]);
+		if (*ret_class && !(rq->key.private && origin_openable(rq->addrs[i], rq->route.address)))
+			return false;
+	}
+	*ret_class = NULL;
+	return rq->addr_count > 0;
+}
+
+/* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
+static enum reason exchange_resolved(struct conn *c, enum reason *ret_failure)
+{
+	*ret_failure = REASON_NONE;
+	switch (c->x->rq->resolve_rc) {
+	case 0:
+		return exchange_addresses_ok(c, &c->x->detail) ? REASON_NONE : REASON_SSRF;
+	case -EACCES:
+		return REASON_SSRF;
+	case -EPERM:
+		return REASON_POLICY;
+	case -ENOENT:
+		*ret_failure = REASON_UPSTREAM_NAME;
+		return REASON_NONE;
+	case -ETIMEDOUT:
+		*ret_failure = REASON_UPSTREAM_TIMEOUT;
+		c->x->detail = "resolving";
+		return REASON_NONE;
+	default:
+		*ret_failure = REASON_INTERNAL;
+		c->x->detail = "no answer from the resolver";
+		return REASON_NONE;
+	}
+}
+
+static bool step_resolve(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	enum reason verdict, failure;
+	int rc;
+
+	if (rq->ask.on)
+		return false;
+	if (!rq->resolved) {
+		rc = exchange_ask_resolver(c);
+		if (rc == 0)
+			return rq->resolved;
+		rq->resolve_rc = rc;
+	}
+	rq->resolved = false;
+	verdict = exchange_resolved(c, &failure);
+	if (verdict != REASON_NONE)
+		failure = verdict;
+	if (!c->x->decided)
+		return exchange_decide(c, verdict, failure);
+	if (failure == REASON_NONE) {
+		conn_to(c, CONN_DIAL);
+		return true;
+	}
+	exchange_fail(c, failure, c->x->detail);
+	return true;
+}
+
+static bool step_record(struct conn *c)
+{
+	struct exchange *x = c->x;
+
+	if (!x->recorded)
+		return false;
+	if (x->failure != REASON_NONE)
+		return exchange_answer(c);
+	conn_to(c, x->up ? CONN_CREDENTIAL : CONN_DIAL);
+	return true;
+}
+
+static bool step_dial(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+
+	if (!x->up && upstream_dial(c->p->upstreams, &rq->key, (const uint8_t (*)[16])rq->addrs, rq->addr_count,
+				    c, exchange_on_changed, &x->up) < 0) {
+		exchange_fail(c, REASON_LIMIT, "no room for another upstream connection");
+		return true;
+	}
+	switch (x->up->state) {
+	case UPSTREAM_BUSY:
+		conn_to(c, CONN_CREDENTIAL);
+		return true;
+	case UPSTREAM_DEAD:
+		exchange_fail(c, x->up->why, x->up->detail);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- credentials ---- */
+
+static void exchange_on_value(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+	struct creds *creds = rq->c->p->creds;
+	uint32_t i = 0;
+
+	(void)body;
+	while (rq->values[i].p)
+		i++;
+	if (rc == 0)
+		rc = creds_hold(creds, tail, tail_len, &rq->values[i]);
+	if (rc == 0) {
+		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
+	} else {
+		rq->refused = true;
+		rq->refusal = rc == -ENOENT   ? REASON_SECRET_UNKNOWN
+			      : rc == -EACCES ? REASON_SECRET_HOST
+					      : REASON_VAULT;
+	}
+	conn_step(rq->c);
+}
+
+/* The values in order; false: one is on its way, or there will be none. */
+static bool exchange_values(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	struct rpc_credential *q = &rq->ask.body.credential;
+	uint32_t i;
+
+	for (i = 0; i < rq->refs.need_count; i++) {
+		if (rq->values[i].p)
+			continue;
+		memset(q, 0, sizeof(*q));
+		q->guard = c->guard->id;
+		q->port = rq->route.port;
+		q->slot = (uint16_t)rq->refs.needs[i].slot;
+		memcpy(q->name, rq->refs.needs[i].name, sizeof(q->name));
+		memcpy(q->host, rq->route.host, sizeof(q->host));
+		if (creds_find(c->p->creds, q, c->p->loop.now_ms, &rq->values[i]))
+			continue;
+		if (ask_put(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, exchange_on_value) < 0) {
+			rq->refused = true;
+			rq->refusal = REASON_VAULT;
+		}
+		return false;
+	}
+	return true;
+}
+
+/* ---- sending ---- */
+
+/* More than http1_write_request() will need. A value may be percent-encoded or in base64. */
+static size_t exchange_head_bound(const struct request *rq)
+{
+	size_t n = rq->head.raw.len + 1024;
+	uint32_t i;
+
+	for (i = 0; i < rq->refs.ref_count; i++)
+		n += 4 * rq->values[rq->refs.refs[i].need].len + 64;
+	return n;
+}
+
+static int exchange_write_head(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+	struct inject_value values[INJECT_MAX];
+	struct inject_fill fill = {&rq->head, &rq->meaning, &rq->refs, values};
+	struct http1_out out = {.head = &rq->head,
+				.meaning = &rq->meaning,
+				.replace = inject_replace,
+				.ctx = &fill,
+				.framing = rq->meaning.framing,
+				.length = rq->meaning.length};
+	struct buf *to = &x->up->side.out;
+	size_t bound = exchange_head_bound(rq), room;
+	struct wr w;
+	uint32_t i;
+	int rc;
+
+	for (i = 0; i < rq->refs.need_count; i++)
+		values[i] = (struct inject_value){rq->values[i].p, rq->values[i].len};
+	to->wipe = rq->refs.need_count > 0;
+	w = wr_of(buf_room(to, bound, &room), bound);
+	if (!w.p)
+		return -ENOBUFS;
+	rc = http1_write_request(&w, &out);
+	if (rc < 0 && to->wipe)
+		explicit_bzero(w.p, bound);
+	if (rc == 0)
+		buf_added(to, w.len);
+	return rc;
+}
+
+/* The pooled connection was of no use: a fresh one, once. */
+static bool exchange_redial(struct conn *c)
+{
+	c->x->retried = true;
+	exchange_drop_upstream(c->x);
+	c->x->down_scan = (struct http1_scan){0};
+	c->x->up_broken = false;
+	conn_to(c, CONN_RESOLVE);
+	return true;
+}
+
+bool exchange_again(struct conn *c)
+{
+	return c->x->rq && !c->x->retried && exchange_redial(c);
+}
+
+/* Nothing that changes anything, carries a body or a credential is ever sent twice. */
+static bool exchange_repeatable(const struct exchange *x)
+{
+	const char *m = x->method;
+
+	return x->up->reused && !x->retried && x->up_body.phase == BODY_DONE && x->rq->refs.need_count == 0 &&
+	       (strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 || strcmp(m, "OPTIONS") == 0);
+}
+
+static bool exchange_send(struct conn *c)
+{
+	struct exchange *x = c->x;
+	int rc;
+
+	/* It was alive when it was taken; the keeper took its time. Nothing has been sent. */
+	if (x->up->reused && !upstream_alive(x->up))
+		return exchange_redial(c);
+	rc = exchange_write_head(c);
+	if (rc == -ENOBUFS) {
+		exchange_fail(c, REASON_LIMIT, "the request is too long with its values");
+		return true;
+	}
+	if (rc < 0) {
+		exchange_fail(c, REASON_INTERNAL, "a value cannot stand where its reference stood");
+		return true;
+	}
+	if (!exchange_repeatable(x))
+		exchange_head_gone(c);
+	conn_to(c, CONN_WAIT);
+	return true;
+}
+
+static bool step_credential(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+
+	if (rq->ask.on)
+		return false;
+	if (rq->refused) {
+		exchange_fail(c, rq->refusal, NULL);
+		return true;
+	}
+	if (c->guard->workspace->epoch != rq->key.epoch) {
+		exchange_drop_values(c);
+		exchange_drop_upstream(x);
+		x->decided = false;
+		conn_to(c, CONN_HEAD);
+		return true;
+	}
+	/* The last look before a credential is read: recorded, verified, and never in the clear. */
+	if (rq->refs.need_count > 0 && (!x->recorded || !rq->key.tls)) {
+		exchange_fail(c, REASON_NON_HTTPS, NULL);
+		return true;
+	}
+	if (exchange_values(c))
+		return exchange_send(c);
+	return rq->refused;
+}
+
+/* ---- the machine ---- */
+
+bool exchange_step(struct conn *c)
+{
+	switch (c->state) {
+	case CONN_HEAD:
+		return step_head(c);
+	case CONN_RESOLVE:
+		return step_resolve(c);
+	case CONN_RECORD:
+		return step_record(c);
+	case CONN_DIAL:
+		return step_dial(c);
+	case CONN_CREDENTIAL:
+		return step_credential(c);
+	case CONN_WAIT:
+	case CONN_RELAY:
+		return relay_step(c);
+	case CONN_ANSWER:
+		return step_answer(c);
+	default:
+		return false;
+	}
+}
+
+void exchange_timeout(struct conn *c)
+{
+	struct exchange *x = c->x;
+
+	switch (c->state) {
+	case CONN_HEAD:
+		x->detail = "head timeout";
+		(void)exchange_decide(c, REASON_BAD_REQUEST, REASON_BAD_REQUEST);
+		return;
+	case CONN_RESOLVE:
+		ask_cancel(&x->rq->ask);
+		x->rq->resolved = true;
+		x->rq->resolve_rc = -ETIMEDOUT;
+		return;
+	case CONN_DIAL:
+	case CONN_WAIT:
+		exchange_fail(c, REASON_UPSTREAM_TIMEOUT, NULL);
+		return;
+	case CONN_CREDENTIAL:
+		exchange_fail(c, REASON_VAULT, "no answer from the keeper");
+		return;
+	case CONN_RECORD:
+		conn_reset(c, REASON_INTERNAL);
+		return;
+	default:
+		conn_reset(c, buf_len(&c->agent.out) > 0 ? REASON_CLIENT_CLOSED : REASON_UPSTREAM_TIMEOUT);
+	}
+}
+
+bool exchange_wants_body(const struct conn *c)
+{
+	const struct exchange *x = c->x;
+
+	return x && (c->state == CONN_WAIT || c->state == CONN_RELAY) && !x->up_broken && x->up &&
+	       x->up_body.phase != BODY_DONE && buf_len(&x->up->side.out) < RELAY_FULL;
+}
+
+bool exchange_wants_response(const struct conn *c)
+{
+	const struct exchange *x = c->x;
+
+	return (c->state == CONN_WAIT || (c->state == CONN_RELAY && x->down_body.phase != BODY_DONE)) &&
+	       buf_len(&c->agent.out) < RELAY_FULL;
+}

@@ -1,0 +1,81 @@
+/* exchange.h: one request and its response: judged, recorded, sent, answered, recorded.
+ *
+ *	HEAD ─► RESOLVE ─► RECORD ─► DIAL ─► CREDENTIAL ─► WAIT ─► RELAY
+ *	  └─(pooled)─────────┘  └─(pooled)────────┘
+ *	  └─(refused)─ RECORD ─► ANSWER
+ *
+ * Nothing leaves this process for a request, and no credential is asked for, before the line with its
+ * decision is written. Values exist from the keeper's answer to the head's last byte.
+ */
+#ifndef EXCHANGE_H
+#define EXCHANGE_H
+
+#include "body.h"
+#include "conn.h"
+#include "inject.h"
+#include "route.h"
+
+/* What is needed until the head has gone up. Slices point into agent.in, which does not move. */
+struct request {
+	struct conn *c;
+	struct http1_scan scan;
+	bool parsed;
+	struct http1_head head;
+	struct http1_meaning meaning;
+	struct route route;	 /* its rule is only good while the rules are judged */
+	char rule[RPC_HOST_MAX]; /* the rule's host */
+	struct inject_scan refs;
+	struct upstream_key key;
+	struct cred values[INJECT_MAX];
+	uint8_t addrs[RPC_ADDRS_MAX][16];
+	uint32_t addr_count;
+	bool resolved;		 /* the resolver has answered: */
+	int resolve_rc;
+	bool refused;		 /* the keeper has refused or is gone: */
+	enum reason refusal;
+	struct ask ask;
+};
+
+struct exchange {
+	uint64_t id, start_ms;
+	struct request *rq;	 /* NULL once the head has gone up, or will not */
+	struct upstream *up;
+	char method[HTTP1_METHOD_MAX + 1];
+	char host[RPC_HOST_MAX];
+	bool decided, recorded;	 /* the line with the decision is made; is written */
+	enum reason verdict;	 /* of the decision */
+	enum reason failure;	 /* what is answered, and stands in the outcome */
+	const char *detail;	 /* our words about it */
+	bool retried;
+	bool agent_keep;	 /* the agent's connection may carry another request */
+	bool agent_minor0;	 /* HTTP/1.0 */
+	struct body up_body;
+	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
+	struct http1_scan down_scan;
+	struct body down_body;
+	bool responded;		 /* the response's head has gone to agent.out */
+	bool up_keep;
+	int status;
+};
+
+/* One step of states HEAD to ANSWER. True: the state changed, go on. */
+bool exchange_step(struct conn *c);
+void exchange_timeout(struct conn *c);
+/* What side_arm() should want, in any state. */
+bool exchange_wants_body(const struct conn *c);
+bool exchange_wants_response(const struct conn *c);
+
+/* Its end: the outcome is recorded, everything is let go. why: when it had no end of its own. */
+void exchange_end(struct conn *c, enum reason why);
+
+/* ---- for relay.c ---- */
+/* Lets the request's head go: it is on its way, or never will be. */
+void exchange_head_gone(struct conn *c);
+/* It went wrong: answered if the agent has had nothing yet, else the connection is reset. */
+void exchange_fail(struct conn *c, enum reason why, const char *detail);
+/* May the head be sent once more, to a fresh connection? Then it is on its way. */
+bool exchange_again(struct conn *c);
+/* The response is with the agent. */
+void exchange_finish(struct conn *c);
+
+#endif

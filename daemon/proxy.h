@@ -1,0 +1,54 @@
+/* proxy.h: what one proxy process has, for its own modules (conn, exchange, relay). */
+#ifndef PROXY_H
+#define PROXY_H
+
+#include "ask.h"
+#include "audit.h"
+#include "config.h"
+#include "creds.h"
+#include "hello.h"
+#include "http1.h"
+#include "leaf.h"
+#include "slots.h"
+#include "upstream.h"
+#include "who.h"
+
+struct conn;
+
+enum proxy_kind { PROXY_BOSS, PROXY_KEEPER, PROXY_RESOLVER, PROXY_LISTENER, PROXY_AGENT, PROXY_UPSTREAM };
+
+#define PROXY_LISTENERS_MAX 1024
+
+struct proxy {
+	struct loop loop;
+	struct config config;
+	uint32_t number;
+	bool configured, go;
+	struct rpc_peer boss;
+	struct channel keeper, resolver;
+	void *rpc_buf;
+	int audit_fd;
+	bool have_audit_key;
+	struct rpc_audit_key audit_key;
+	struct audit *audit;
+	struct tls_ctx *tls;
+	struct leaf_cache *leaves;
+	struct creds *creds;
+	struct upstreams *upstreams;
+	struct who who;
+	struct slots conns, listeners;
+	bool paused;	      /* not accepting: no room, or no descriptors */
+	struct conn *recorded; /* wait for the audit log */
+	struct conn *again;   /* used up their share of this turn */
+	struct conn *dead;    /* closed, to be freed */
+	uint64_t sweep_ms;    /* when deadlines are looked at next */
+	uint64_t next_id;     /* of the audit log */
+	struct rpc_stats stats;
+	struct http1_head head; /* scratch */
+	uint8_t peek[HELLO_MAX]; /* scratch */
+};
+
+/* Adds a line; a failure is remembered by the audit log itself and shows when it is flushed. */
+void proxy_audit(struct proxy *p, const struct audit_entry *en);
+
+#endif

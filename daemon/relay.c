@@ -1,0 +1,275 @@
+/* relay.c: see relay.h.
+ *
+ * Each pass moves what can be moved one way: parsed payload into the other side's `out`, then one write,
+ * then the next read. A body whose framing is the same on both sides is read straight into the other
+ * side's `out`. A side that does not take what waits for it stops the reading on the other: memory is
+ * bounded by RELAY_FULL each way. Passes go on until nothing moves or the turn's share is used up.
+ *
+ * An upstream may answer before it has read the whole request, and may then close: a failed write ends
+ * the way up alone, and what it said is still read.
+ */
+#include "relay.h"
+
+#include <string.h>
+
+#define RELAY_BLOCKED_S(c) ((c)->p->config.idle_timeout_s)
+
+/* Bytes moved in this pass, and what may still be moved in this turn. */
+struct relay_share {
+	size_t left;
+	bool moved;
+};
+
+static void relay_moved(struct relay_share *s, size_t n)
+{
+	s->moved |= n > 0;
+	s->left = n < s->left ? s->left - n : 0;
+}
+
+/* False: the exchange is over. */
+static bool relay_lost(struct conn *c, enum reason why, const char *detail)
+{
+	exchange_fail(c, why, detail);
+	return false;
+}
+
+/* ---- up ---- */
+
+static bool relay_read_body(struct conn *c, struct relay_share *s)
+{
+	struct exchange *x = c->x;
+	size_t straight = body_straight(&x->up_body, &c->agent.in), n = 0;
+	enum tls_io io;
+
+	if (!exchange_wants_body(c))
+		return true;
+	io = side_read(&c->agent, straight ? &x->up->side.out : &c->agent.in, straight ? straight : BUF_UNIT, &n);
+	if (io == TLS_FAIL || io == TLS_END) {
+		conn_close(c, REASON_CLIENT_CLOSED);
+		return false;
+	}
+	if (straight && n > 0)
+		body_went(&x->up_body, n);
+	relay_moved(s, n);
+	return true;
+}
+
+static bool relay_up(struct conn *c, struct relay_share *s)
+{
+	struct exchange *x = c->x;
+	size_t n;
+	int rc;
+
+	if (!x->up || x->up_broken)
+		return true;
+	rc = body_move(&x->up_body, &c->agent.in, &x->up->side.out, RELAY_FULL, &c->p->head);
+	if (rc == -EBADMSG)
+		return relay_lost(c, REASON_BAD_REQUEST, "framing of the body");
+	if (rc < 0)
+		return relay_lost(c, REASON_INTERNAL, "no memory");
+	if (side_write(&x->up->side, &n) == TLS_FAIL) {
+		x->up_broken = true;
+		x->up_keep = false;
+		buf_done(&x->up->side.out);
+	}
+	relay_moved(s, n);
+	if (n > 0 && c->state == CONN_WAIT)
+		c->deadline_ms = c->p->loop.now_ms + c->p->config.response_timeout_s * 1000ULL;
+	return relay_read_body(c, s);
+}
+
+/* ---- down: the head ---- */
+
+/* Writes p->head to the agent. */
+static int relay_write_head(struct conn *c, const struct http1_meaning *m, enum http1_framing framing, bool close)
+{
+	const struct http1_head *h = &c->p->head;
+	struct http1_out out = {.head = h, .meaning = m, .framing = framing, .length = m->length, .close = close};
+	size_t bound = h->raw.len + 256, room;
+	struct wr w = wr_of(buf_room(&c->agent.out, bound, &room), bound);
+	int rc = w.p ? http1_write_response(&w, &out) : -ENOBUFS;
+
+	if (rc == 0)
+		buf_added(&c->agent.out, w.len);
+	return rc;
+}
+
+/* The final response's head: how its body goes on, and what becomes of both connections. */
+static int relay_respond(struct conn *c, const struct http1_meaning *m)
+{
+	struct exchange *x = c->x;
+	enum http1_framing framing = m->framing;
+	int rc;
+
+	if (framing == HTTP1_FRAMING_CLOSE && !x->agent_minor0)
+		framing = HTTP1_FRAMING_CHUNKED;
+	if (framing == HTTP1_FRAMING_CHUNKED && x->agent_minor0)
+		framing = HTTP1_FRAMING_CLOSE;
+	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && x->up_body.phase == BODY_DONE;
+	x->up_keep = m->keep_alive && !x->up_broken;
+	x->status = c->p->head.status;
+	rc = relay_write_head(c, m, framing, !x->agent_keep);
+	if (rc < 0)
+		return rc;
+	body_init(&x->down_body, m->framing, m->length, framing);
+	x->responded = true;
+	conn_to(c, CONN_RELAY);
+	return 0;
+}
+
+/* Heads in up.in: interim ones are passed on, the final one starts the response. */
+static bool relay_heads(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct buf *in = &x->up->side.in;
+	struct http1_slice method = {x->method, strlen(x->method)};
+	struct http1_meaning m;
+	enum http1_result got;
+	int rc;
+
+	while (!x->responded && buf_len(in) > 0) {
+		got = http1_response(&x->down_scan, (const char *)buf_bytes(in), buf_len(in), &c->p->head);
+		if (got == HTTP1_MORE)
+			return true;
+		if (got != HTTP1_DONE || http1_response_meaning(&c->p->head, method, false, &m) < 0)
+			return relay_lost(c, REASON_UPSTREAM_BAD, http1_bad_word(got == HTTP1_DONE ? m.bad : c->p->head.bad));
+		x->down_scan = (struct http1_scan){0};
+		exchange_head_gone(c);
+		if (c->p->head.status >= 200)
+			rc = relay_respond(c, &m);
+		else
+			rc = x->agent_minor0 ? 0 : relay_write_head(c, &m, HTTP1_FRAMING_NONE, false);
+		if (rc < 0)
+			return relay_lost(c, REASON_UPSTREAM_BAD, "head too long");
+		buf_take(in, c->p->head.raw.len);
+	}
+	return true;
+}
+
+/* ---- down: the body ---- */
+
+/* The upstream has ended, cleanly or not. */
+static bool relay_ended(struct conn *c, enum tls_io io)
+{
+	struct exchange *x = c->x;
+
+	x->up_keep = false;
+	if (!x->responded) {
+		if (buf_len(&x->up->side.in) == 0 && exchange_again(c))
+			return false;
+		return relay_lost(c, REASON_UPSTREAM_CLOSED, io == TLS_FAIL ? tls_why(x->up->side.tls) : NULL);
+	}
+	if (io == TLS_FAIL || body_end(&x->down_body, &c->agent.out) < 0)
+		return relay_lost(c, REASON_UPSTREAM_CLOSED, "in the middle of the response");
+	return true;
+}
+
+/* What is in up.in goes on. False: the exchange is over. */
+static bool relay_move_response(struct conn *c)
+{
+	struct exchange *x = c->x;
+	int rc;
+
+	if (!x->responded && !relay_heads(c))
+		return false;
+	if (!x->responded)
+		return true;
+	rc = body_move(&x->down_body, &x->up->side.in, &c->agent.out, RELAY_FULL, &c->p->head);
+	if (rc == -EBADMSG)
+		return relay_lost(c, REASON_UPSTREAM_BAD, "framing of the body");
+	return rc == 0 || relay_lost(c, REASON_INTERNAL, "no memory");
+}
+
+/* One read from the upstream. *ret_n: bytes. False: the exchange is over. */
+static bool relay_read_response(struct conn *c, size_t *ret_n)
+{
+	struct exchange *x = c->x;
+	struct side *from = &x->up->side;
+	size_t straight = x->responded ? body_straight(&x->down_body, &from->in) : 0;
+	enum tls_io io = side_read(from, straight ? &c->agent.out : &from->in, straight ? straight : BUF_UNIT, ret_n);
+
+	if (io == TLS_FAIL || io == TLS_END)
+		return relay_ended(c, io);
+	if (!straight)
+		return relay_move_response(c);
+	body_went(&x->down_body, *ret_n);
+	return true;
+}
+
+/* The response is complete: the upstream is free, whether or not the agent has read it yet. */
+static void relay_release(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct upstream *up = take(x->up);
+
+	if (x->up_body.phase != BODY_DONE)
+		x->agent_keep = false;
+	if (x->up_keep && x->up_body.phase == BODY_DONE && buf_len(&up->side.out) == 0 && buf_len(&up->side.in) == 0)
+		upstream_park(up);
+	else
+		upstream_drop(up);
+}
+
+static bool relay_down(struct conn *c, struct relay_share *s)
+{
+	struct exchange *x = c->x;
+	size_t n;
+
+	/* What an earlier pass had no room for comes first: an end read now must find it gone. */
+	if (x->up && !relay_move_response(c))
+		return false;
+	do {
+		n = 0;
+		if (!x->up || !exchange_wants_response(c))
+			break;
+		if (!relay_read_response(c, &n))
+			return false;
+		relay_moved(s, n);
+	} while (n > 0 && tls_pending(x->up->side.tls));
+	if (x->up && x->responded && x->down_body.phase == BODY_DONE)
+		relay_release(c);
+	if (side_write(&c->agent, &n) == TLS_FAIL) {
+		conn_close(c, REASON_CLIENT_CLOSED);
+		return false;
+	}
+	relay_moved(s, n);
+	return true;
+}
+
+/* ---- both ---- */
+
+/* A side that takes nothing of what waits for it may do so for idle_timeout; a silent stream is left to
+ * TCP keepalive. */
+static void relay_deadline(struct conn *c, bool moved)
+{
+	const struct exchange *x = c->x;
+	bool blocked = buf_len(&c->agent.out) > 0 || (x->up && buf_len(&x->up->side.out) > 0);
+
+	if (c->state != CONN_RELAY)
+		return;
+	if (!blocked)
+		c->deadline_ms = 0;
+	else if (moved || c->deadline_ms == 0)
+		c->deadline_ms = c->p->loop.now_ms + RELAY_BLOCKED_S(c) * 1000ULL;
+}
+
+bool relay_step(struct conn *c)
+{
+	struct relay_share s = {.left = RELAY_BUDGET};
+	bool any = false;
+
+	do {
+		s.moved = false;
+		if (!relay_up(c, &s) || !relay_down(c, &s))
+			return true;
+		any |= s.moved;
+		if (!c->x->up && buf_len(&c->agent.out) == 0) {
+			exchange_finish(c);
+			return true;
+		}
+	} while (s.moved && s.left > 0);
+	if (s.left == 0)
+		conn_again(c);
+	relay_deadline(c, any);
+	return false;
+}

@@ -1,0 +1,475 @@
+/* upstream.c: see upstream.h.
+ *
+ *	DIAL ──► HANDSHAKE ──► BUSY ◄──► IDLE
+ *	  └──────────┴── DEAD (the owner is told and drops it)
+ *
+ * While it is dialled, several sockets may be under way under the same epoll key; the first that
+ * connects becomes the side's, the others are closed. An upstream is freed the moment it is dropped:
+ * events still to come for it carry the old generation. A callback to the owner is therefore the last
+ * thing done with it.
+ */
+#include "upstream.h"
+
+#include "origin.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define UPSTREAM_BUCKETS 256
+#define UPSTREAM_SESSIONS 256
+#define UPSTREAM_SESSION_MS (3600u * 1000)
+
+struct upstream_dial {
+	uint8_t addrs[RPC_ADDRS_MAX][16];
+	int tries[RPC_ADDRS_MAX]; /* -1: not under way */
+	uint32_t count, next;
+	uint64_t next_ms;
+};
+
+struct upstream_list {
+	struct upstream *first, *last;
+};
+
+struct upstream_session {
+	struct upstream_key key;
+	struct tls_session *session;
+	uint64_t until_ms;
+};
+
+struct upstreams {
+	struct loop *loop;
+	uint8_t kind;
+	struct tls_ctx *tls;
+	struct slots slots;
+	struct upstream_list dialling, idle;
+	uint32_t idle_count;
+	struct upstream *bucket[UPSTREAM_BUCKETS];
+	struct upstream_session *sessions[UPSTREAM_SESSIONS];
+};
+
+int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max, struct upstreams **ret)
+{
+	struct upstreams *p = calloc(1, sizeof(*p));
+	int rc;
+
+	if (!p)
+		return -ENOMEM;
+	p->loop = l;
+	p->kind = kind;
+	p->tls = tls;
+	rc = slots_init(&p->slots, max);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	*ret = p;
+	return 0;
+}
+
+struct upstreams *upstreams_free(struct upstreams *p)
+{
+	uint32_t i;
+
+	if (!p)
+		return NULL;
+	for (i = 0; i < p->slots.high; i++)
+		if (p->slots.at[i].is)
+			upstream_drop(p->slots.at[i].is);
+	for (i = 0; i < UPSTREAM_SESSIONS; i++)
+		if (p->sessions[i]) {
+			tls_session_free(p->sessions[i]->session);
+			free(p->sessions[i]);
+		}
+	slots_done(&p->slots);
+	free(p);
+	return NULL;
+}
+
+/* ---- keys, lists ---- */
+
+static bool upstream_same(const struct upstream_key *a, const struct upstream_key *b)
+{
+	return a->guard == b->guard && a->epoch == b->epoch && a->port == b->port && a->tls == b->tls &&
+	       a->private == b->private && memcmp(a->creds, b->creds, sizeof(a->creds)) == 0 &&
+	       strcmp(a->host, b->host) == 0;
+}
+
+static uint32_t upstream_hash(const struct upstream_key *k)
+{
+	uint32_t h = 2166136261u ^ (uint32_t)k->guard ^ k->port ^ k->creds[0];
+	const char *s;
+
+	for (s = k->host; *s; s++)
+		h = (h ^ (uint8_t)*s) * 16777619u;
+	return h;
+}
+
+static void upstream_list(struct upstream_list *l, struct upstream *u)
+{
+	u->next = NULL;
+	u->before = l->last;
+	*(l->last ? &l->last->next : &l->first) = u;
+	l->last = u;
+}
+
+static void upstream_unlist(struct upstream_list *l, struct upstream *u)
+{
+	*(u->before ? &u->before->next : &l->first) = u->next;
+	*(u->next ? &u->next->before : &l->last) = u->before;
+	u->next = u->before = NULL;
+}
+
+/* Leaves the list of its present state. */
+static void upstream_leave(struct upstream *u)
+{
+	struct upstreams *p = u->pool;
+	struct upstream **at;
+
+	if (u->state == UPSTREAM_DIAL) {
+		upstream_unlist(&p->dialling, u);
+	} else if (u->state == UPSTREAM_IDLE) {
+		at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
+		while (*at != u)
+			at = &(*at)->chain;
+		*at = u->chain;
+		u->chain = NULL;
+		p->idle_count--;
+		upstream_unlist(&p->idle, u);
+	}
+}
+
+/* ---- TLS sessions ---- */
+
+static struct upstream_session **upstream_session_at(struct upstreams *p, const struct upstream_key *k)
+{
+	return &p->sessions[upstream_hash(k) % UPSTREAM_SESSIONS];
+}
+
+static const struct tls_session *upstream_session_of(struct upstreams *p, const struct upstream_key *k)
+{
+	const struct upstream_session *s = *upstream_session_at(p, k);
+
+	return s && p->loop->now_ms < s->until_ms && upstream_same(&s->key, k) ? s->session : NULL;
+}
+
+static void upstream_keep_session(struct upstream *u)
+{
+	struct upstream_session **at = upstream_session_at(u->pool, &u->key);
+	struct tls_session *session;
+
+	if (u->state < UPSTREAM_BUSY || !u->side.tls)
+		return;
+	session = tls_session(u->side.tls);
+	if (!session)
+		return;
+	if (!*at)
+		*at = calloc(1, sizeof(**at));
+	if (!*at) {
+		tls_session_free(session);
+		return;
+	}
+	tls_session_free((*at)->session);
+	(*at)->session = session;
+	(*at)->key = u->key;
+	(*at)->until_ms = u->pool->loop->now_ms + UPSTREAM_SESSION_MS;
+}
+
+/* ---- dialling ---- */
+
+static struct loop_key upstream_loop_key(const struct upstream *u)
+{
+	return (struct loop_key){
+		.kind = u->pool->kind, .gen = u->pool->slots.at[u->slot].gen, .slot = u->slot};
+}
+
+static void upstream_dial_free(struct upstream *u)
+{
+	uint32_t i;
+
+	for (i = 0; u->dial && i < u->dial->count; i++)
+		own_close(&u->dial->tries[i]);
+	free(u->dial);
+	u->dial = NULL;
+}
+
+static void upstream_fail(struct upstream *u, enum reason why, const char *detail)
+{
+	upstream_leave(u);
+	upstream_dial_free(u);
+	u->state = UPSTREAM_DEAD;
+	u->why = why;
+	u->detail = detail;
+}
+
+static int upstream_connect(const uint8_t addr[16], uint16_t port, int *ret_fd)
+{
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
+	bool v4 = origin_is_v4(addr);
+	auto_close int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = side_options(fd);
+	if (rc < 0)
+		return rc;
+	memcpy(&six.sin6_addr, addr, 16);
+	memcpy(&four.sin_addr, addr + 12, 4);
+	rc = v4 ? connect(fd, (struct sockaddr *)&four, sizeof(four))
+		: connect(fd, (struct sockaddr *)&six, sizeof(six));
+	if (rc < 0 && errno != EINPROGRESS)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Starts the next address that can be started. False: there is none, and none is under way. */
+static bool upstream_next(struct upstream *u)
+{
+	struct upstream_dial *d = u->dial;
+	bool going = false;
+	uint32_t i;
+
+	while (d->next < d->count) {
+		i = d->next++;
+		if (upstream_connect(d->addrs[i], u->key.port, &d->tries[i]) == 0 &&
+		    loop_watch(u->pool->loop, d->tries[i], upstream_loop_key(u), EPOLLOUT) == 0) {
+			d->next_ms = u->pool->loop->now_ms + UPSTREAM_NEXT_MS;
+			return true;
+		}
+		own_close(&d->tries[i]);
+	}
+	for (i = 0; i < d->count; i++)
+		going |= d->tries[i] >= 0;
+	return going;
+}
+
+static void upstream_handshake(struct upstream *u)
+{
+	const char *why;
+
+	switch (side_handshake(&u->side)) {
+	case TLS_OK:
+		u->state = UPSTREAM_BUSY;
+		return;
+	case TLS_IN:
+		if (side_arm(&u->side, u->pool->loop, true) < 0)
+			upstream_fail(u, REASON_INTERNAL, "epoll");
+		return;
+	case TLS_OUT:
+		if (side_arm(&u->side, u->pool->loop, false) < 0)
+			upstream_fail(u, REASON_INTERNAL, "epoll");
+		return;
+	default:
+		why = tls_why(u->side.tls);
+		upstream_fail(u, tls_distrusted(u->side.tls) ? REASON_UPSTREAM_TLS : REASON_UPSTREAM_CONNECT,
+			      why);
+	}
+}
+
+/* This socket is connected: it is the one. */
+static void upstream_connected(struct upstream *u, int *fd)
+{
+	struct upstreams *p = u->pool;
+	int rc;
+
+	u->side.fd = take_fd(fd);
+	u->side.key = upstream_loop_key(u);
+	u->side.armed = EPOLLOUT;
+	u->side.watched = true;
+	upstream_dial_free(u);
+	upstream_leave(u);
+	u->state = UPSTREAM_HANDSHAKE;
+	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host, upstream_session_of(p, &u->key),
+				      &u->side.tls)
+			: tls_plain(u->side.fd, &u->side.tls);
+	if (rc < 0)
+		upstream_fail(u, REASON_INTERNAL, "TLS setup");
+	else
+		upstream_handshake(u);
+}
+
+/* Asks all sockets under way what became of them. */
+static void upstream_dialled(struct upstream *u)
+{
+	struct upstream_dial *d = u->dial;
+	bool failed = false;
+	uint32_t i;
+
+	for (i = 0; i < d->count; i++) {
+		struct pollfd pfd = {.fd = d->tries[i], .events = POLLOUT};
+
+		if (pfd.fd < 0 || poll(&pfd, 1, 0) != 1)
+			continue;
+		if (!(pfd.revents & (POLLERR | POLLHUP | POLLNVAL))) {
+			upstream_connected(u, &d->tries[i]);
+			return;
+		}
+		own_close(&d->tries[i]);
+		failed = true;
+	}
+	if (failed && !upstream_next(u))
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+}
+
+int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uint8_t (*addrs)[16],
+		  uint32_t count, void *owner, upstream_fn *fn, struct upstream **ret)
+{
+	struct upstream *u = calloc(1, sizeof(*u));
+	struct upstream_dial *d = calloc(1, sizeof(*d));
+	uint16_t gen;
+	int rc = u && d ? slots_put(&p->slots, u, &u->slot, &gen) : -ENOMEM;
+
+	if (rc < 0) {
+		free(u);
+		free(d);
+		return rc;
+	}
+	u->pool = p;
+	u->key = *key;
+	u->owner = owner;
+	u->fn = fn;
+	u->detail = "";
+	u->dial = d;
+	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
+	memset(d->tries, 0xff, sizeof(d->tries));
+	d->count = count < RPC_ADDRS_MAX ? count : RPC_ADDRS_MAX;
+	memcpy(d->addrs, addrs, d->count * sizeof(d->addrs[0]));
+	u->state = UPSTREAM_DIAL;
+	upstream_list(&p->dialling, u);
+	if (!upstream_next(u))
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+	*ret = u;
+	return 0;
+}
+
+/* ---- the pool ---- */
+
+bool upstream_alive(struct upstream *u)
+{
+	uint8_t byte;
+	size_t n;
+	ssize_t got;
+
+	if (u->side.hung_up || u->side.ended || tls_pending(u->side.tls) || buf_len(&u->side.in) > 0)
+		return false;
+	got = recv(u->side.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (got < 0)
+		return errno == EAGAIN;
+	/* A session ticket is welcome; anything that reads as data, or the end, is not. */
+	return got > 0 && u->key.tls && tls_read(u->side.tls, &byte, 1, &n) == TLS_IN;
+}
+
+struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn)
+{
+	struct upstream *u, *next;
+
+	for (u = p->bucket[upstream_hash(key) % UPSTREAM_BUCKETS]; u; u = next) {
+		next = u->chain;
+		if (!upstream_same(&u->key, key))
+			continue;
+		if (!upstream_alive(u)) {
+			upstream_drop(u);
+			continue;
+		}
+		upstream_leave(u);
+		u->state = UPSTREAM_BUSY;
+		u->reused = true;
+		u->owner = owner;
+		u->fn = fn;
+		return u;
+	}
+	return NULL;
+}
+
+void upstream_park(struct upstream *u)
+{
+	struct upstreams *p = u->pool;
+	struct upstream **at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
+
+	if (p->idle_count >= UPSTREAM_IDLE_MAX || tls_pending(u->side.tls) || u->side.hung_up ||
+	    side_arm(&u->side, p->loop, true) < 0) {
+		upstream_drop(u);
+		return;
+	}
+	upstream_keep_session(u);
+	buf_done(&u->side.in);
+	buf_done(&u->side.out);
+	u->owner = NULL;
+	u->fn = NULL;
+	u->state = UPSTREAM_IDLE;
+	u->idle_since_ms = p->loop->now_ms;
+	u->chain = *at;
+	*at = u;
+	p->idle_count++;
+	upstream_list(&p->idle, u);
+}
+
+void upstream_drop(struct upstream *u)
+{
+	upstream_keep_session(u);
+	upstream_leave(u);
+	upstream_dial_free(u);
+	if (u->state >= UPSTREAM_BUSY)
+		tls_finish(u->side.tls);
+	side_done(&u->side);
+	slots_drop(&u->pool->slots, u->slot);
+	free(u);
+}
+
+void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct upstream *u = slots_get(&p->slots, slot, gen);
+
+	if (!u)
+		return;
+	switch (u->state) {
+	case UPSTREAM_DIAL:
+		upstream_dialled(u);
+		break;
+	case UPSTREAM_HANDSHAKE:
+		side_event(&u->side, p->loop, events);
+		upstream_handshake(u);
+		break;
+	case UPSTREAM_IDLE:
+		if (!upstream_alive(u))
+			upstream_drop(u);
+		return;
+	default:
+		side_event(&u->side, p->loop, events);
+	}
+	if (u->state == UPSTREAM_BUSY || u->state == UPSTREAM_DEAD)
+		u->fn(u->owner);
+}
+
+int upstreams_sweep(struct upstreams *p, uint64_t now_ms)
+{
+	struct upstream *u, *next;
+	uint64_t wait = UINT64_MAX, until;
+
+	for (u = p->dialling.first; u; u = next) {
+		struct upstream_dial *d = u->dial;
+
+		next = u->next;
+		if (d->next == d->count)
+			continue;
+		/* Here others are under way or have just failed: one more cannot be the last. */
+		if (now_ms >= d->next_ms && !upstream_next(u)) {
+			upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+			u->fn(u->owner);
+			continue;
+		}
+		until = d->next_ms > now_ms ? d->next_ms - now_ms : UPSTREAM_NEXT_MS;
+		wait = until < wait ? until : wait;
+	}
+	while ((u = p->idle.first) && now_ms - u->idle_since_ms >= UPSTREAM_IDLE_MS)
+		upstream_drop(u);
+	if (p->idle.first) {
+		until = UPSTREAM_IDLE_MS - (now_ms - p->idle.first->idle_since_ms);
+		wait = until < wait ? until : wait;
+	}
+	return wait == UINT64_MAX ? -1 : (int)wait;
+}

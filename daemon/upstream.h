@@ -1,0 +1,81 @@
+/* upstream.h: connections to the real hosts: dialled to judged addresses, verified, kept for reuse.
+ *
+ * A connection serves one key: who asks (guard), under which version of its workspace, whose
+ * credentials it carries, and to where. An idle one is used again by exactly the same key or closed
+ * after UPSTREAM_IDLE_MS. Addresses are tried in order, the next one UPSTREAM_NEXT_MS after the last or
+ * when that failed; the first to answer is taken.
+ */
+#ifndef UPSTREAM_H
+#define UPSTREAM_H
+
+#include "reason.h"
+#include "rpc.h"
+#include "side.h"
+#include "slots.h"
+
+#define UPSTREAM_IDLE_MS 60000
+#define UPSTREAM_IDLE_MAX 512
+#define UPSTREAM_NEXT_MS 300
+#define UPSTREAM_IN_MAX (80u * 1024)  /* a response head, or trailers */
+#define UPSTREAM_OUT_MAX (512u * 1024) /* a request head with its values; bodies stay far below */
+
+struct upstream_key {
+	uint64_t guard;
+	uint64_t epoch;	    /* the workspace's: documents and secrets in force when it was dialled */
+	uint8_t creds[32];  /* digest of the credentials' names and slots; zero: none */
+	char host[RPC_HOST_MAX];
+	uint16_t port;
+	bool tls;
+	bool private;	    /* special addresses were allowed by the rule */
+};
+
+enum upstream_state {
+	UPSTREAM_DEAD = 0,  /* failed: `why` says how */
+	UPSTREAM_DIAL,
+	UPSTREAM_HANDSHAKE,
+	UPSTREAM_BUSY,	    /* verified, and its owner's */
+	UPSTREAM_IDLE,
+};
+
+struct upstreams;
+/* Something happened that the owner should look at. May drop the upstream. */
+typedef void upstream_fn(void *owner);
+
+struct upstream {
+	struct upstreams *pool;
+	struct side side;
+	enum upstream_state state;
+	bool reused;	     /* has carried a request before */
+	enum reason why;
+	const char *detail;  /* our words, or OpenSSL's for an alert or certificate error; never NULL */
+	struct upstream_key key;
+	void *owner;
+	upstream_fn *fn;
+	uint32_t slot;
+	struct upstream_dial *dial;
+	struct upstream *next, *before; /* in the list of its state: dialling or idle, oldest first */
+	struct upstream *chain;		/* idle: same bucket */
+	uint64_t idle_since_ms;
+};
+
+int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max, struct upstreams **ret) must_check;
+struct upstreams *upstreams_free(struct upstreams *p);
+
+/* An idle, living connection of this key, now the owner's; NULL: there is none. */
+struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn);
+/* Starts a new one. The caller has judged the addresses. fn is not called before the return, but the
+ * state may already be DEAD. */
+int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uint8_t (*addrs)[16],
+		  uint32_t count, void *owner, upstream_fn *fn, struct upstream **ret) must_check;
+/* Nothing has come since it was parked, and it has not been closed. */
+bool upstream_alive(struct upstream *u);
+/* The owner has read its response to the end: kept for the next. */
+void upstream_park(struct upstream *u);
+/* Closes and frees it at once. */
+void upstream_drop(struct upstream *u);
+
+void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events);
+/* Next addresses, ends of idle ones. The longest wait until the next call, -1: for ever. */
+int upstreams_sweep(struct upstreams *p, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,48 @@
+/* who.h: a proxy's tables of guards and workspaces: who asks, and what that workspace allows.
+ *
+ * Filled by the boss alone. A guard without a workspace's document denies everything.
+ */
+#ifndef WHO_H
+#define WHO_H
+
+#include "rules.h"
+
+struct workspace {
+	struct workspace *next;
+	char name[RPC_WORKSPACE_MAX];
+	struct rules *rules; /* NULL: no document that verifies */
+	uint64_t epoch;	     /* changes with the document and with every secret */
+	uint32_t guards;
+};
+
+struct guard {
+	struct guard *next;
+	uint64_t id;
+	struct workspace *workspace;
+	uint32_t connections; /* open ones, counted by proxy.c */
+	bool gone;	      /* no longer found; freed with its last connection */
+	uint64_t limit_said_ms; /* when the audit log was last told that it is at its limit */
+};
+
+struct who {
+	struct workspace *workspaces;
+	struct guard *guards;
+	uint64_t epoch;
+};
+
+void who_done(struct who *w);
+
+/* A new document; rules are taken over. */
+int who_workspace(struct who *w, const char *name, struct rules *rules) must_check;
+void who_workspace_gone(struct who *w, const char *name);
+void who_secret_changed(struct who *w, const char *name);
+
+/* Adds a guard or moves it to another workspace. */
+int who_guard(struct who *w, uint64_t id, const char *workspace) must_check;
+/* It is not found from now on. Returns it while connections use it, else NULL. */
+struct guard *who_guard_gone(struct who *w, uint64_t id);
+struct guard *who_find(const struct who *w, uint64_t id);
+/* A connection ended. */
+void who_leave(struct who *w, struct guard *g);
+
+#endif
