@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -102,6 +103,8 @@ static int dial(const struct cli *c, int *ret, struct err *e)
 		return 0;
 	}
 	rc = -errno;
+	if (rc == -ENOENT && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+		return err_set(e, rc, "no socket at %s; a program under `agentsecrets run` cannot reach the daemon", c->control);
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		return err_set(e, rc, "agentsecretsd is not running (no socket at %s); start it with: "
 			       "systemctl start agentsecretsd, or: agentsecretsd --config FILE", c->control);

@@ -672,6 +672,7 @@ static void eat(struct client *c, size_t n)
 {
 	memmove(c->in, c->in + n, c->len - n);
 	c->len -= n;
+	c->in[c->len] = '\0';
 }
 
 static char body_copy[BIG + 100000];
