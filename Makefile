@@ -151,6 +151,7 @@ install: all
 	install -D -m 755 $(B)/agentsecrets $(DESTDIR)$(PREFIX)/bin/agentsecrets
 	install -D -m 755 $(B)/agentsecretsd $(DESTDIR)$(PREFIX)/sbin/agentsecretsd
 	install -D -m 644 deploy/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf
+	install -D -m 644 deploy/agentsecrets.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/agentsecrets
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|' deploy/agentsecretsd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
 
@@ -158,6 +159,7 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/agentsecrets $(DESTDIR)$(PREFIX)/sbin/agentsecretsd \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/agentsecrets \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
 
 SOURCES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] tests/*/*.[ch])

@@ -20,24 +20,26 @@
 #include <string.h>
 #include <time.h>
 
-#define AUDIT_BUF 65536
-#define AUDIT_KEY_LEN 32
-#define AUDIT_MAC_LEN 32
-#define AUDIT_EPOCH_LEN 16
+#define AUDIT_BUF        65536
+#define AUDIT_KEY_LEN    32
+#define AUDIT_MAC_LEN    32
+#define AUDIT_EPOCH_LEN  16
 #define AUDIT_WRITER_MAX 16 /* with NUL */
 #define AUDIT_CHAINS_MAX (1u << 20)
 
 /* Most bytes of output of each string, between its quotes. */
-#define AUDIT_NAME_OUT 64	/* workspace, method, scheme */
-#define AUDIT_COMM_OUT 100
-#define AUDIT_HOST_OUT 300	/* sni, host, rule */
-#define AUDIT_PATH_OUT 1536
+#define AUDIT_NAME_OUT   64 /* workspace, method, scheme */
+#define AUDIT_COMM_OUT   100
+#define AUDIT_HOST_OUT   300 /* sni, host, rule */
+#define AUDIT_PATH_OUT   1536
 #define AUDIT_DETAIL_OUT 400
 #define AUDIT_SECRET_OUT 132
 /* Keys, quotes, numbers of up to 20 digits, time, address, w, e, n, mac. */
 #define AUDIT_FIXED_OUT 800
-_Static_assert(3 * AUDIT_NAME_OUT + AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT + AUDIT_DETAIL_OUT +
-		       AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) + AUDIT_FIXED_OUT < AUDIT_LINE_MAX,
+_Static_assert(3 * AUDIT_NAME_OUT + AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
+			       AUDIT_DETAIL_OUT + AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) +
+			       AUDIT_FIXED_OUT <
+		       AUDIT_LINE_MAX,
 	       "the longest line fits");
 
 struct audit {
@@ -50,7 +52,7 @@ struct audit {
 	char epoch[2 * AUDIT_EPOCH_LEN + 1];
 	uint8_t key[AUDIT_KEY_LEN]; /* of the next line */
 	uint8_t mac[AUDIT_MAC_LEN]; /* of the last line */
-	uint64_t n;		    /* of the last line */
+	uint64_t n;                 /* of the last line */
 	size_t len;
 	uint8_t buf[AUDIT_BUF];
 };
@@ -58,7 +60,8 @@ struct audit {
 /* ---- the chain ---- */
 
 /* The mac of a line, and the key moved on. */
-static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], const void *line, size_t len)
+static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], const void *line,
+		       size_t len)
 {
 	crypto_generichash_state st;
 	uint8_t next[AUDIT_KEY_LEN];
@@ -67,7 +70,8 @@ static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], c
 	(void)crypto_generichash_update(&st, mac, AUDIT_MAC_LEN);
 	(void)crypto_generichash_update(&st, line, len);
 	(void)crypto_generichash_final(&st, mac, AUDIT_MAC_LEN);
-	(void)crypto_generichash(next, sizeof(next), (const uint8_t *)"next", 4, key, AUDIT_KEY_LEN);
+	(void)crypto_generichash(next, sizeof(next), (const uint8_t *)"next", 4, key,
+				 AUDIT_KEY_LEN);
 	memcpy(key, next, sizeof(next));
 	sodium_memzero(next, sizeof(next));
 	sodium_memzero(&st, sizeof(st));
@@ -222,8 +226,9 @@ static void audit_time(struct wr *w, uint64_t ns)
 	char text[64];
 
 	audit_date(s / 86400, &y, &m, &d);
-	(void)snprintf(text, sizeof(text), "{\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%06uZ\"", y, m, d, in_day / 3600,
-		       in_day / 60 % 60, in_day % 60, (unsigned int)(ns % 1000000000 / 1000));
+	(void)snprintf(text, sizeof(text), "{\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%06uZ\"", y,
+		       m, d, in_day / 3600, in_day / 60 % 60, in_day % 60,
+		       (unsigned int)(ns % 1000000000 / 1000));
 	wr_str(w, text);
 }
 
@@ -231,7 +236,8 @@ static void audit_destination(struct wr *w, const uint8_t addr[16], uint16_t por
 {
 	char text[ORIGIN_TEXT_MAX], whole[ORIGIN_TEXT_MAX + 16];
 
-	(void)snprintf(whole, sizeof(whole), origin_is_v4(addr) ? "%s:%u" : "[%s]:%u", origin_text(addr, text), port);
+	(void)snprintf(whole, sizeof(whole), origin_is_v4(addr) ? "%s:%u" : "[%s]:%u",
+		       origin_text(addr, text), port);
 	audit_word(w, "dst", whole, sizeof(whole) + 3);
 }
 
@@ -417,7 +423,8 @@ int audit_wait_ms(const struct audit *a, uint64_t now_ms)
 	return due > now_ms ? (int)(due - now_ms) : 0;
 }
 
-int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sync, struct audit **ret)
+int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sync,
+	      struct audit **ret)
 {
 	struct audit_entry start = {.kind = AUDIT_START, .pid = (uint32_t)getpid()};
 	auto_close int owned = fd;
@@ -525,7 +532,8 @@ static bool audit_back_hex(const char *line, size_t *len, uint8_t *out, size_t b
 	char again[2 * AUDIT_MAC_LEN + 1];
 	size_t got = 0;
 
-	if (*len < 2 * bytes || sodium_hex2bin(out, bytes, line + *len - 2 * bytes, 2 * bytes, NULL, &got, NULL) != 0 ||
+	if (*len < 2 * bytes ||
+	    sodium_hex2bin(out, bytes, line + *len - 2 * bytes, 2 * bytes, NULL, &got, NULL) != 0 ||
 	    got != bytes)
 		return false;
 	(void)sodium_bin2hex(again, sizeof(again), out, bytes);
@@ -569,12 +577,14 @@ static bool audit_back_writer(const char *line, size_t *len, char out[AUDIT_WRIT
 static bool audit_tail_parse(const char *line, size_t len, struct audit_tail *t)
 {
 	if (len > AUDIT_LINE_MAX || memchr(line, '\n', len) || !audit_back(line, &len, "\"}") ||
-	    !audit_back_hex(line, &len, t->mac, sizeof(t->mac)) || !audit_back(line, &len, ",\"mac\":\""))
+	    !audit_back_hex(line, &len, t->mac, sizeof(t->mac)) ||
+	    !audit_back(line, &len, ",\"mac\":\""))
 		return false;
 	t->covered = len;
 	return audit_back_number(line, &len, &t->n) && audit_back(line, &len, "\",\"n\":") &&
-	       audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) && audit_back(line, &len, "\",\"e\":\"") &&
-	       audit_back_writer(line, &len, t->writer) && audit_back(line, &len, ",\"w\":\"");
+	       audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) &&
+	       audit_back(line, &len, "\",\"e\":\"") && audit_back_writer(line, &len, t->writer) &&
+	       audit_back(line, &len, ",\"w\":\"");
 }
 
 /* The chain of a line, from the newest back: those that still grow are the last ones. */
@@ -612,7 +622,8 @@ static int audit_chain_room(struct audit_verify *v)
 }
 
 /* A chain that was not seen yet; its key comes from whoever knows it. */
-static int audit_chain_add(struct audit_verify *v, const struct audit_tail *t, struct audit_chain **ret, struct err *e)
+static int audit_chain_add(struct audit_verify *v, const struct audit_tail *t,
+			   struct audit_chain **ret, struct err *e)
 {
 	struct audit_chain *c;
 	int rc = audit_chain_room(v);
@@ -625,7 +636,8 @@ static int audit_chain_add(struct audit_verify *v, const struct audit_tail *t, s
 	memcpy(c->epoch, t->epoch, sizeof(c->epoch));
 	rc = v->fn(v->ctx, c->writer, c->epoch, c->key);
 	if (rc < 0)
-		return err_set(e, rc, "cannot get the key of writer %s: %s", t->writer, strerror(-rc));
+		return err_set(e, rc, "cannot get the key of writer %s: %s", t->writer,
+			       strerror(-rc));
 	v->count++;
 	*ret = c;
 	return 0;
@@ -636,11 +648,14 @@ static int audit_order_error(const struct audit_chain *c, const struct audit_tai
 	unsigned long long n = t->n, want = c->n + 1;
 
 	if (t->n <= c->n)
-		return err_set(e, -EBADMSG, "%s line %llu comes after line %llu: it was repeated or moved", t->writer, n,
-			       want - 1);
+		return err_set(e, -EBADMSG,
+			       "%s line %llu comes after line %llu: it was repeated or moved",
+			       t->writer, n, want - 1);
 	if (want == n - 1)
-		return err_set(e, -EBADMSG, "%s line %llu is missing before line %llu", t->writer, want, n);
-	return err_set(e, -EBADMSG, "%s lines %llu to %llu are missing before line %llu", t->writer, want, n - 1, n);
+		return err_set(e, -EBADMSG, "%s line %llu is missing before line %llu", t->writer,
+			       want, n);
+	return err_set(e, -EBADMSG, "%s lines %llu to %llu are missing before line %llu", t->writer,
+		       want, n - 1, n);
 }
 
 int audit_verify_line(struct audit_verify *v, const char *line, size_t len, struct err *e)
@@ -658,14 +673,15 @@ int audit_verify_line(struct audit_verify *v, const char *line, size_t len, stru
 			return rc;
 	}
 	if (c->broken)
-		return err_set(e, -EBADMSG, "%s line %llu follows one that does not verify", t.writer,
-			       (unsigned long long)t.n);
+		return err_set(e, -EBADMSG, "%s line %llu follows one that does not verify",
+			       t.writer, (unsigned long long)t.n);
 	c->broken = true; /* until this line has earned the contrary */
 	if (t.n != c->n + 1)
 		return audit_order_error(c, &t, e);
 	audit_step(c->key, c->mac, line, t.covered);
 	if (sodium_memcmp(c->mac, t.mac, sizeof(t.mac)) != 0)
-		return err_set(e, -EBADMSG, "%s line %llu was changed", t.writer, (unsigned long long)t.n);
+		return err_set(e, -EBADMSG, "%s line %llu was changed", t.writer,
+			       (unsigned long long)t.n);
 	c->n = t.n;
 	c->broken = false;
 	return 0;

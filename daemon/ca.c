@@ -23,15 +23,14 @@
 #include <stdio.h>
 #include <time.h>
 
-#define CA_NAME_PREFIX "agentsecrets local CA "
-#define CA_SERIAL_LEN 16
-#define CA_KEYID_LEN 20
-#define CA_SECURE_HEAP (64 * 1024)
+#define CA_NAME_PREFIX     "agentsecrets local CA "
+#define CA_SERIAL_LEN      16
+#define CA_KEYID_LEN       20
+#define CA_SECURE_HEAP     (64 * 1024)
 #define CA_COMMON_NAME_MAX 64 /* ub-common-name of RFC 5280 */
-#define CA_DAY_S 86400
+#define CA_DAY_S           86400
 
 OWN_CLEANUP(X509, X509, X509_free)
-OWN_CLEANUP(EVP_PKEY, EVP_PKEY, EVP_PKEY_free)
 OWN_CLEANUP(GENERAL_NAMES, GENERAL_NAMES, GENERAL_NAMES_free)
 OWN_CLEANUP(EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE_free)
 OWN_CLEANUP(BASIC_CONSTRAINTS, BASIC_CONSTRAINTS, BASIC_CONSTRAINTS_free)
@@ -51,13 +50,14 @@ struct ca {
 struct ca_spki {
 	EVP_PKEY *key;
 	uint8_t keyid[CA_KEYID_LEN];
-	X509 *form;			/* NULL: not made yet */
+	X509 *form;                        /* NULL: not made yet */
 	uint8_t form_issuer[CA_KEYID_LEN]; /* whose form it is */
 };
 
 /* SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING { 04, then X and Y } } */
-static const uint8_t ca_spki_prefix[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-					 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
+static const uint8_t ca_spki_prefix[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+					 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+					 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
 #define CA_SPKI_LEN (sizeof(ca_spki_prefix) + 64)
 
 int ca_start(struct err *e)
@@ -67,9 +67,10 @@ int ca_start(struct err *e)
 	/* No openssl.cnf: what the keeper does must not hang on a file of the host. */
 	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
 		return err_set(e, -EIO, "OpenSSL does not start");
-	if (!CRYPTO_secure_malloc_initialized() && CRYPTO_secure_malloc_init(CA_SECURE_HEAP, 32) == 0)
+	if (!CRYPTO_secure_malloc_initialized() &&
+	    CRYPTO_secure_malloc_init(CA_SECURE_HEAP, 32) == 0)
 		return err_set(e, -ENOMEM, "cannot make locked memory for private keys");
-	tzset(); /* gmtime_r() reads /etc/localtime once */
+	tzset();                     /* gmtime_r() reads /etc/localtime once */
 	return ca_new(0, &trial, e); /* fetches every algorithm and seeds the generator */
 }
 
@@ -107,10 +108,12 @@ static bool ca_add_server_auth(X509 *x)
 {
 	auto_(EXTENDED_KEY_USAGE) EXTENDED_KEY_USAGE *u = EXTENDED_KEY_USAGE_new();
 
-	return u && sk_ASN1_OBJECT_push(u, OBJ_nid2obj(NID_server_auth)) > 0 && ca_add(x, NID_ext_key_usage, u, false);
+	return u && sk_ASN1_OBJECT_push(u, OBJ_nid2obj(NID_server_auth)) > 0 &&
+	       ca_add(x, NID_ext_key_usage, u, false);
 }
 
-static bool ca_add_keyids(X509 *x, const uint8_t subject[CA_KEYID_LEN], const uint8_t issuer[CA_KEYID_LEN])
+static bool ca_add_keyids(X509 *x, const uint8_t subject[CA_KEYID_LEN],
+			  const uint8_t issuer[CA_KEYID_LEN])
 {
 	auto_(AUTHORITY_KEYID) AUTHORITY_KEYID *a = AUTHORITY_KEYID_new();
 	ASN1_OCTET_STRING *s = ASN1_OCTET_STRING_new();
@@ -135,8 +138,8 @@ static GENERAL_NAME *ca_general_name(const char *host)
 
 	if (n)
 		s = ip ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
-	if (s && (ip ? ASN1_STRING_set(s, v4 ? addr + 12 : addr, v4 ? 4 : 16) :
-		       ASN1_STRING_set(s, host, (int)strlen(host))) == 1) {
+	if (s && (ip ? ASN1_STRING_set(s, v4 ? addr + 12 : addr, v4 ? 4 : 16)
+		     : ASN1_STRING_set(s, host, (int)strlen(host))) == 1) {
 		GENERAL_NAME_set0_value(n, ip ? GEN_IPADD : GEN_DNS, s);
 		return n;
 	}
@@ -189,7 +192,8 @@ static bool ca_keyid(EVP_PKEY *key, uint8_t out[CA_KEYID_LEN])
 	uint8_t point[128];
 	size_t len = 0;
 
-	return EVP_PKEY_get_octet_string_param(key, "encoded-pub-key", point, sizeof(point), &len) == 1 &&
+	return EVP_PKEY_get_octet_string_param(key, "encoded-pub-key", point, sizeof(point),
+					       &len) == 1 &&
 	       EVP_Digest(point, len, out, NULL, EVP_sha1(), NULL) == 1;
 }
 
@@ -199,7 +203,8 @@ static bool ca_is_p256(EVP_PKEY *key)
 	size_t len = 0;
 
 	return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
-	       EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 && strcmp(group, "prime256v1") == 0;
+	       EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
+	       strcmp(group, "prime256v1") == 0;
 }
 
 /* ---- the CA ---- */
@@ -210,7 +215,8 @@ static bool ca_finish(struct ca *ca)
 	struct tm tm;
 	int len;
 
-	if (!ca_is_p256(ca->key) || X509_check_private_key(ca->cert, ca->key) != 1 || !ca_keyid(ca->key, ca->keyid))
+	if (!ca_is_p256(ca->key) || X509_check_private_key(ca->cert, ca->key) != 1 ||
+	    !ca_keyid(ca->key, ca->keyid))
 		return false;
 	len = i2d_X509(ca->cert, &ca->der);
 	if (len <= 0)
@@ -232,10 +238,11 @@ static bool ca_self_sign(struct ca *ca, int64_t now)
 
 	if (RAND_bytes(r, sizeof(r)) != 1 || !ca_keyid(ca->key, keyid))
 		return false;
-	(void)snprintf(name, sizeof(name), CA_NAME_PREFIX "%02x%02x%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3],
-		       r[4], r[5], r[6], r[7]);
+	(void)snprintf(name, sizeof(name), CA_NAME_PREFIX "%02x%02x%02x%02x%02x%02x%02x%02x", r[0],
+		       r[1], r[2], r[3], r[4], r[5], r[6], r[7]);
 	return X509_set_version(ca->cert, X509_VERSION_3) == 1 && ca_set_serial(ca->cert) &&
-	       ca_set_times(ca->cert, now - CA_BACKDATE_S, now + (int64_t)CA_YEARS * 365 * CA_DAY_S) &&
+	       ca_set_times(ca->cert, now - CA_BACKDATE_S,
+			    now + (int64_t)CA_YEARS * 365 * CA_DAY_S) &&
 	       ca_set_subject(ca->cert, name) &&
 	       X509_set_issuer_name(ca->cert, X509_get_subject_name(ca->cert)) == 1 &&
 	       X509_set_pubkey(ca->cert, ca->key) == 1 && ca_add_basic(ca->cert, true) &&
@@ -373,9 +380,9 @@ static X509 *ca_form(const struct ca *ca, struct ca_spki *leaf)
 		return leaf->form;
 	x = X509_new();
 	if (!x || X509_set_version(x, X509_VERSION_3) != 1 ||
-	    X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) != 1 || X509_set_pubkey(x, leaf->key) != 1 ||
-	    !ca_add_basic(x, false) || !ca_add_usage(x, 0) || !ca_add_server_auth(x) ||
-	    !ca_add_keyids(x, leaf->keyid, ca->keyid))
+	    X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) != 1 ||
+	    X509_set_pubkey(x, leaf->key) != 1 || !ca_add_basic(x, false) || !ca_add_usage(x, 0) ||
+	    !ca_add_server_auth(x) || !ca_add_keyids(x, leaf->keyid, ca->keyid))
 		return NULL;
 	X509_free(leaf->form);
 	leaf->form = take(x);
@@ -390,7 +397,8 @@ static bool ca_set_host(X509 *x, const char *host)
 	X509_NAME *subject = X509_NAME_new();
 	int old = X509_get_ext_by_NID(x, NID_subject_alt_name, -1);
 	/* A name too long for a CN leaves the subject empty; then the other name must be critical. */
-	bool ok = subject && X509_set_subject_name(x, subject) == 1 && (!named || ca_set_subject(x, host));
+	bool ok = subject && X509_set_subject_name(x, subject) == 1 &&
+		  (!named || ca_set_subject(x, host));
 
 	X509_NAME_free(subject);
 	if (old >= 0)
@@ -410,8 +418,8 @@ static bool ca_fill_leaf(const struct ca *ca, X509 *x, const char *host, int64_t
 	       X509_sign(x, ca->key, EVP_sha256()) > 0;
 }
 
-int ca_mint(const struct ca *ca, struct ca_spki *leaf, const char *host, int64_t now, uint8_t out[RPC_LEAF_MAX],
-	    size_t *ret_len)
+int ca_mint(const struct ca *ca, struct ca_spki *leaf, const char *host, int64_t now,
+	    uint8_t out[RPC_LEAF_MAX], size_t *ret_len)
 {
 	uint8_t *at = out;
 	X509 *x;

@@ -13,11 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CA_YEARS 10
-#define CA_LEAF_DAYS 7
-#define CA_BACKDATE_S 3600	/* clocks of clients are not exact */
-#define CA_SAVED_MAX 4096	/* bytes of ca_save() */
-#define CA_SPKI_MAX 256		/* bytes of a leaf key's SubjectPublicKeyInfo */
+#define CA_YEARS      10
+#define CA_LEAF_DAYS  7
+#define CA_BACKDATE_S 3600 /* clocks of clients are not exact */
+#define CA_SAVED_MAX  4096 /* bytes of ca_save() */
+#define CA_SPKI_MAX   256  /* bytes of a leaf key's SubjectPublicKeyInfo */
 
 struct ca;
 struct ca_spki; /* a proxy's leaf key, parsed */

@@ -157,6 +157,9 @@ static void guards_netns_leave(struct parent *p, uint64_t cookie)
 			return;
 	if (!n || !cookie)
 		return;
+	l.family = AF_INET;
+	guards_tell_listener(p, NULL, RPC_LISTENER_GONE, &l, -1);
+	l.family = AF_INET6;
 	guards_tell_listener(p, NULL, RPC_LISTENER_GONE, &l, -1);
 	(void)snprintf(key, sizeof(key), "tcp/%llu", (unsigned long long)cookie);
 	proc_unhold(p, key);

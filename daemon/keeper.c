@@ -32,12 +32,12 @@
 #include <string.h>
 
 #define KEEPER_WORKSPACES_MAX 256
-#define KEEPER_VALUE_MS 8000	/* for a value to come through its pipe; the parent waits 10 s */
-#define KEEPER_MINT_BURST 50	/* leaves of one guard at once */
-#define KEEPER_MINT_PER_S 10	/* and per second after that */
-#define KEEPER_BATCH 32		/* messages of one peer per turn */
-#define KEEPER_TELL_MS 1000	/* refusals are logged once in this time per proxy */
-#define KEEPER_AUDIT_CONTEXT "agentsecrets audit chain 1"
+#define KEEPER_VALUE_MS       8000 /* for a value to come through its pipe; the parent waits 10 s */
+#define KEEPER_MINT_BURST     50   /* leaves of one guard at once */
+#define KEEPER_MINT_PER_S     10   /* and per second after that */
+#define KEEPER_BATCH          32   /* messages of one peer per turn */
+#define KEEPER_TELL_MS        1000 /* refusals are logged once in this time per proxy */
+#define KEEPER_AUDIT_CONTEXT  "agentsecrets audit chain 1"
 
 enum keeper_kind { KEEPER_BOSS = 1, KEEPER_PROXY };
 
@@ -51,7 +51,7 @@ struct keeper_proxy {
 struct keeper_guard {
 	uint64_t id; /* 0: free */
 	char workspace[RPC_WORKSPACE_MAX];
-	uint64_t mint_ms;   /* when mint_milli was right */
+	uint64_t mint_ms;    /* when mint_milli was right */
 	uint32_t mint_milli; /* thousandths of a leaf that may be minted */
 };
 
@@ -106,8 +106,8 @@ static struct keeper_guard *keeper_guard_find(struct keeper *k, uint64_t id)
 
 /* ---- answers to the boss ---- */
 
-static int keeper_answer(struct keeper *k, const struct rpc_msg *m, int rc, const struct err *e, const void *tail,
-			 size_t len)
+static int keeper_answer(struct keeper *k, const struct rpc_msg *m, int rc, const struct err *e,
+			 const void *tail, size_t len)
 {
 	struct rpc_done done = {.rc = rc};
 
@@ -121,7 +121,10 @@ static int keeper_answer(struct keeper *k, const struct rpc_msg *m, int rc, cons
 
 static int keeper_need_vault(const struct keeper *k, struct err *e)
 {
-	return k->vault ? 0 : err_set(e, -ENOKEY, "the vault is not open; if there is none, run: agentsecrets init");
+	return k->vault
+		       ? 0
+		       : err_set(e, -ENOKEY,
+				 "the vault is not open; if there is none, run: agentsecrets init");
 }
 
 /* After each change of the vault. */
@@ -158,7 +161,8 @@ static int keeper_take_vault(struct keeper *k, struct vault **v, struct err *e)
 	k->ca = ca_free(k->ca);
 	sign_public(secret_view(sign), k->public_key);
 	if (!secret_locked(sign))
-		log_warn("RLIMIT_MEMLOCK is used up: secrets may be swapped to disk; raise LimitMEMLOCK");
+		log_warn(
+			"RLIMIT_MEMLOCK is used up: secrets may be swapped to disk; raise LimitMEMLOCK");
 	k->vault = take(*v);
 	k->signing_key = take(sign);
 	k->audit_key = take(audit);
@@ -200,7 +204,8 @@ static int keeper_new_ca(struct secret **ret, struct err *e)
 	return rc < 0 ? rc : ca_save(ca, ret, e);
 }
 
-static int keeper_make_vault(struct keeper *k, const struct secret *key, struct vault **ret, struct err *e)
+static int keeper_make_vault(struct keeper *k, const struct secret *key, struct vault **ret,
+			     struct err *e)
 {
 	auto_(secret) struct secret *sign = NULL;
 	auto_(secret) struct secret *audit = NULL;
@@ -271,7 +276,8 @@ static int keeper_vault_open(void *ctx, uint32_t peer, struct rpc_msg *m)
 /* ---- documents and guards ---- */
 
 /* Reads a document of the message's memfd and checks that it is the one the message names. */
-static int keeper_read_doc(const struct rpc_workspace *q, const char *text, struct rules **ret, struct err *e)
+static int keeper_read_doc(const struct rpc_workspace *q, const char *text, struct rules **ret,
+			   struct err *e)
 {
 	auto_(rules) struct rules *r = NULL;
 	int rc = rules_parse(text, (size_t)q->doc_len, true, &r, e);
@@ -279,14 +285,14 @@ static int keeper_read_doc(const struct rpc_workspace *q, const char *text, stru
 	if (rc < 0)
 		return rc;
 	if (strcmp(r->workspace, q->workspace) != 0 || r->version != q->version)
-		return err_set(e, -EBADMSG, "the document is of workspace %s, version %llu", r->workspace,
-			       (unsigned long long)r->version);
+		return err_set(e, -EBADMSG, "the document is of workspace %s, version %llu",
+			       r->workspace, (unsigned long long)r->version);
 	*ret = take(r);
 	return 0;
 }
 
-static int keeper_doc_verified(struct keeper *k, const struct rpc_workspace *q, int fd, struct rules **ret,
-			       struct err *e)
+static int keeper_doc_verified(struct keeper *k, const struct rpc_workspace *q, int fd,
+			       struct rules **ret, struct err *e)
 {
 	auto_free char *text = NULL;
 	int rc = keeper_need_vault(k, e);
@@ -296,7 +302,8 @@ static int keeper_doc_verified(struct keeper *k, const struct rpc_workspace *q, 
 	rc = fdio_memfd_read(fd, (size_t)q->doc_len + SIGN_SIG_LEN, &text);
 	if (rc < 0)
 		return err_set(e, rc, "its memory file: %s", strerror(-rc));
-	rc = sign_verify(k->public_key, text, (size_t)q->doc_len, (const uint8_t *)text + q->doc_len);
+	rc = sign_verify(k->public_key, text, (size_t)q->doc_len,
+			 (const uint8_t *)text + q->doc_len);
 	if (rc < 0)
 		return err_set(e, rc, "it is not signed with this vault's key");
 	return keeper_read_doc(q, text, ret, e);
@@ -307,12 +314,14 @@ static int keeper_doc_put(struct keeper *k, struct rules **r, struct err *e)
 	struct rules **slot = keeper_doc(k, (*r)->workspace);
 
 	if (slot && (*slot)->version > (*r)->version)
-		return err_set(e, -ESTALE, "version %llu is older than %llu", (unsigned long long)(*r)->version,
+		return err_set(e, -ESTALE, "version %llu is older than %llu",
+			       (unsigned long long)(*r)->version,
 			       (unsigned long long)(*slot)->version);
 	if (!slot)
 		slot = keeper_doc_room(k);
 	if (!slot)
-		return err_set(e, -ENOSPC, "there are %d workspaces already", KEEPER_WORKSPACES_MAX);
+		return err_set(e, -ENOSPC, "there are %d workspaces already",
+			       KEEPER_WORKSPACES_MAX);
 	*slot = rules_free(*slot);
 	*slot = take(*r);
 	return 0;
@@ -339,7 +348,8 @@ static int keeper_workspace(void *ctx, uint32_t peer, struct rpc_msg *m)
 	if (rc == 0)
 		rc = keeper_doc_put(k, &r, &e);
 	if (rc < 0)
-		log_error("document of workspace %s refused, what was in force stays: %s", q->workspace, e.text);
+		log_error("document of workspace %s refused, what was in force stays: %s",
+			  q->workspace, e.text);
 	return 0;
 }
 
@@ -371,11 +381,13 @@ static int keeper_guard(void *ctx, uint32_t peer, struct rpc_msg *m)
 	if (!g) {
 		g = keeper_guard_find(k, 0);
 		if (!g) {
-			log_error("too many guards; guard %llu gets no credentials", (unsigned long long)q->guard);
+			log_error("too many guards; guard %llu gets no credentials",
+				  (unsigned long long)q->guard);
 			return 0;
 		}
-		*g = (struct keeper_guard){
-			.id = q->guard, .mint_ms = loop_now_ms(), .mint_milli = KEEPER_MINT_BURST * 1000};
+		*g = (struct keeper_guard){.id = q->guard,
+					   .mint_ms = loop_now_ms(),
+					   .mint_milli = KEEPER_MINT_BURST * 1000};
 	}
 	memcpy(g->workspace, q->workspace, sizeof(g->workspace));
 	return 0;
@@ -410,8 +422,10 @@ static int keeper_count_names(const struct keeper *k, const struct rpc_secret_re
 		return 0;
 	while (vault_name(k->vault, q->workspace, &at))
 		n++;
-	return n < RULES_SECRETS_MAX ? 0 : err_set(e, -E2BIG, "workspace %s has %d secrets, the most there can be",
-						   q->workspace, RULES_SECRETS_MAX);
+	return n < RULES_SECRETS_MAX
+		       ? 0
+		       : err_set(e, -E2BIG, "workspace %s has %d secrets, the most there can be",
+				 q->workspace, RULES_SECRETS_MAX);
 }
 
 static int keeper_secret_set(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -473,7 +487,8 @@ static int keeper_secret_list(void *ctx, uint32_t peer, struct rpc_msg *m)
 	while (rc == 0 && (name = vault_name(k->vault, q->workspace, &at)))
 		wr_bytes(&w, name, strlen(name) + 1);
 	if (rc == 0 && w.full)
-		rc = err_set(&e, -E2BIG, "the names of workspace %s do not fit in one answer", q->workspace);
+		rc = err_set(&e, -E2BIG, "the names of workspace %s do not fit in one answer",
+			     q->workspace);
 	return keeper_answer(k, m, rc, &e, names, w.len);
 }
 
@@ -483,7 +498,8 @@ static int keeper_sign_fresh(struct keeper *k, const struct rules *r, struct err
 	struct rules **slot = keeper_doc(k, r->workspace);
 
 	if (slot && (*slot)->version >= r->version)
-		return err_set(e, -ESTALE, "version %llu of workspace %s is not newer than what is in force",
+		return err_set(e, -ESTALE,
+			       "version %llu of workspace %s is not newer than what is in force",
 			       (unsigned long long)r->version, r->workspace);
 	return 0;
 }
@@ -565,7 +581,8 @@ static int keeper_audit_derive(void *ctx, uint32_t peer, struct rpc_msg *m)
 	wr_bytes(&w, KEEPER_AUDIT_CONTEXT, sizeof(KEEPER_AUDIT_CONTEXT));
 	wr_bytes(&w, writer, sizeof(writer));
 	wr_bytes(&w, q->epoch, sizeof(q->epoch));
-	(void)crypto_generichash(key, sizeof(key), said, w.len, secret_view(k->audit_key), secret_len(k->audit_key));
+	(void)crypto_generichash(key, sizeof(key), said, w.len, secret_view(k->audit_key),
+				 secret_len(k->audit_key));
 	rc = keeper_answer(k, m, 0, &e, key, sizeof(key));
 	sodium_memzero(key, sizeof(key));
 	return rc;
@@ -661,7 +678,8 @@ static int keeper_mint(struct keeper *k, struct keeper_proxy *p, const struct rp
 		return -ENOKEY;
 	if (!keeper_may_mint(g, k->loop.now_ms))
 		return -EBUSY;
-	rc = ca_mint(k->ca, p->leaf_key, q->host, (int64_t)(loop_wall_ns() / 1000000000), der, ret_len);
+	rc = ca_mint(k->ca, p->leaf_key, q->host, (int64_t)(loop_wall_ns() / 1000000000), der,
+		     ret_len);
 	if (rc == 0)
 		k->stats.leaves_signed++;
 	return rc;
@@ -680,7 +698,8 @@ static int keeper_sign_leaf(void *ctx, uint32_t peer, struct rpc_msg *m)
 		return -EPROTO;
 	done.rc = keeper_mint(k, p, q, der, &len);
 	if (done.rc == -EIO || done.rc == -EKEYEXPIRED)
-		log_error("cannot make a certificate: %s; proxy%u was told", strerror(-done.rc), peer);
+		log_error("cannot make a certificate: %s; proxy%u was told", strerror(-done.rc),
+			  peer);
 	done.tail_len = (uint32_t)len;
 	return rpc_send(p->peer.fd, RPC_LEAF, m->id, &done, sizeof(done), der, len, -1);
 }
@@ -691,7 +710,8 @@ static bool keeper_slot_ok(uint16_t slot)
 }
 
 /* May this credential go out; *ret_workspace is the guard's own then. */
-static int keeper_judge(struct keeper *k, const struct rpc_credential *q, const char **ret_workspace)
+static int keeper_judge(struct keeper *k, const struct rpc_credential *q,
+			const char **ret_workspace)
 {
 	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
 	struct rules **doc = g ? keeper_doc(k, g->workspace) : NULL;
@@ -734,13 +754,15 @@ static int keeper_read(struct keeper *k, const struct rpc_credential *q, struct 
 }
 
 /* The proxy asks only for what its own rules allow: a refusal here means that the two differ. */
-static void keeper_tell_refused(struct keeper *k, struct keeper_proxy *p, const struct rpc_credential *q, int rc)
+static void keeper_tell_refused(struct keeper *k, struct keeper_proxy *p,
+				const struct rpc_credential *q, int rc)
 {
 	p->refused++;
 	if (p->told_ms && k->loop.now_ms - p->told_ms < KEEPER_TELL_MS)
 		return;
-	log_warn("proxy%u: %s for %s:%u in guard %llu refused (%s); %llu refused so far", p->peer.number, q->name,
-		 q->host, q->port, (unsigned long long)q->guard, strerror(-rc), (unsigned long long)p->refused);
+	log_warn("proxy%u: %s for %s:%u in guard %llu refused (%s); %llu refused so far",
+		 p->peer.number, q->name, q->host, q->port, (unsigned long long)q->guard,
+		 strerror(-rc), (unsigned long long)p->refused);
 	p->told_ms = k->loop.now_ms;
 }
 
@@ -752,16 +774,18 @@ static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 	struct keeper *k = ctx;
 	struct keeper_proxy *p = &k->proxies[peer];
 
-	if (!rpc_str_ok(q->name, sizeof(q->name)) || !rpc_str_ok(q->host, sizeof(q->host)) || !keeper_slot_ok(q->slot))
+	if (!rpc_str_ok(q->name, sizeof(q->name)) || !rpc_str_ok(q->host, sizeof(q->host)) ||
+	    !keeper_slot_ok(q->slot))
 		return -EPROTO;
 	done.rc = keeper_read(k, q, &value);
 	if (done.rc < 0) {
 		keeper_tell_refused(k, p, q, done.rc);
-		return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done), NULL, 0, -1);
+		return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done), NULL,
+				0, -1);
 	}
 	done.tail_len = (uint32_t)secret_len(value);
-	return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done), secret_view(value),
-			secret_len(value), -1);
+	return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done),
+			secret_view(value), secret_len(value), -1);
 }
 
 static const struct rpc_row keeper_proxy_rows[] = {
@@ -839,7 +863,8 @@ static void keeper_on_boss(void *ctx, uint32_t slot, uint16_t gen, uint32_t even
 	(void)slot;
 	(void)gen;
 	(void)events;
-	rc = rpc_serve(&k->boss, keeper_boss_rows, ARRAY_SIZE(keeper_boss_rows), k, k->buf, KEEPER_BATCH);
+	rc = rpc_serve(&k->boss, keeper_boss_rows, ARRAY_SIZE(keeper_boss_rows), k, k->buf,
+		       KEEPER_BATCH);
 	if (rc == 0)
 		return;
 	if (rc != -EPIPE)
@@ -856,11 +881,13 @@ static void keeper_on_proxy(void *ctx, uint32_t slot, uint16_t gen, uint32_t eve
 	(void)events;
 	if (p->peer.fd < 0 || p->gen != gen)
 		return;
-	rc = rpc_serve(&p->peer, keeper_proxy_rows, ARRAY_SIZE(keeper_proxy_rows), k, k->buf, KEEPER_BATCH);
+	rc = rpc_serve(&p->peer, keeper_proxy_rows, ARRAY_SIZE(keeper_proxy_rows), k, k->buf,
+		       KEEPER_BATCH);
 	if (rc == 0)
 		return;
 	if (rc != -EPIPE)
-		log_error("proxy%u broke the contract (%s); its channel is closed", slot, strerror(-rc));
+		log_error("proxy%u broke the contract (%s); its channel is closed", slot,
+			  strerror(-rc));
 	keeper_proxy_end(k, p);
 }
 
@@ -936,7 +963,8 @@ static void keeper_done(struct keeper *k)
 
 int keeper_main(void)
 {
-	static struct keeper k = {.boss = {.fd = RPC_BOSS_FD}, .vault_dir = -1, .loop = {.epfd = -1}};
+	static struct keeper k = {
+		.boss = {.fd = RPC_BOSS_FD}, .vault_dir = -1, .loop = {.epfd = -1}};
 	struct err e = {0};
 	size_t i;
 	int rc;

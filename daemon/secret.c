@@ -13,11 +13,11 @@
 #include <time.h>
 
 struct secret {
-	uint8_t *map;	/* with both guard pages */
+	uint8_t *map; /* with both guard pages */
 	size_t map_len;
 	uint8_t *bytes;
-	size_t len;	/* of the value */
-	size_t room;	/* from bytes to the upper guard page */
+	size_t len;  /* of the value */
+	size_t room; /* from bytes to the upper guard page */
 	bool locked;
 };
 
@@ -35,8 +35,10 @@ static int secret_lock(struct secret *s, size_t page, struct err *e)
 	s->locked = mlock(s->map + page, s->map_len - 2 * page) == 0;
 	could = could || s->locked;
 	if (!could)
-		return err_set(e, -EPERM, "no memory may be locked, so a secret could be swapped to disk; raise "
-			       "RLIMIT_MEMLOCK (LimitMEMLOCK= of the unit) to 1M or more");
+		return err_set(
+			e, -EPERM,
+			"no memory may be locked, so a secret could be swapped to disk; raise "
+			"RLIMIT_MEMLOCK (LimitMEMLOCK= of the unit) to 1M or more");
 	return 0;
 }
 
@@ -52,7 +54,8 @@ static int secret_protect(struct secret *s, size_t page, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (madvise(data, len, MADV_DONTDUMP) < 0 || madvise(data, len, MADV_WIPEONFORK) < 0)
-		return err_set(e, -errno, "cannot keep a secret out of dumps and children: %s", strerror(errno));
+		return err_set(e, -errno, "cannot keep a secret out of dumps and children: %s",
+			       strerror(errno));
 	return 0;
 }
 
@@ -157,7 +160,8 @@ static ssize_t secret_read_some(int fd, uint8_t *p, size_t len, int64_t until, s
 
 		ready = poll(&w, 1, left > 0 ? (int)left : 0);
 		if (ready == 0)
-			return err_set(e, -ETIMEDOUT, "the value did not arrive in time; nothing was changed");
+			return err_set(e, -ETIMEDOUT,
+				       "the value did not arrive in time; nothing was changed");
 		n = ready < 0 ? -1 : read(fd, p, len);
 		if (n >= 0)
 			return n;
@@ -196,16 +200,20 @@ static int secret_check(const uint8_t *p, size_t len, unsigned int flags, struct
 		if (p[i] == '\r' || p[i] == '\n') {
 			if (flags & SECRET_MULTILINE)
 				continue;
-			return err_set(e, -EINVAL, "the value has more than one line (a CR or LF before its end); "
-				       "give one line");
+			return err_set(
+				e, -EINVAL,
+				"the value has more than one line (a CR or LF before its end); "
+				"give one line");
 		}
 		if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
-			return err_set(e, -EINVAL, "the value holds a control byte, which no header may carry");
+			return err_set(e, -EINVAL,
+				       "the value holds a control byte, which no header may carry");
 	}
 	return 0;
 }
 
-int secret_read_fd(int fd, size_t max, unsigned int flags, int timeout_ms, struct secret **ret, struct err *e)
+int secret_read_fd(int fd, size_t max, unsigned int flags, int timeout_ms, struct secret **ret,
+		   struct err *e)
 {
 	auto_(secret) struct secret *s = NULL;
 	size_t len = 0, spare = flags & (SECRET_RAW | SECRET_MULTILINE) ? 1 : 2;

@@ -38,7 +38,7 @@ void secret_cut(struct secret *s, size_t len);
 bool secret_same(const struct secret *s, const void *p, size_t len);
 
 #define SECRET_MULTILINE 1u /* CR and LF are part of the value, the final ones too (PEM) */
-#define SECRET_RAW 2u	    /* any byte: key files */
+#define SECRET_RAW       2u /* any byte: key files */
 
 /* Fills a secret straight from fd, to its end, waiting at most timeout_ms in all (poll(2), so that a
  * pipe may be blocking). Without flags: one value for one line. A final newline is dropped (people pipe

@@ -23,7 +23,8 @@ int sign_keypair(uint8_t pub[SIGN_PUBLIC_LEN], uint8_t key[SIGN_KEY_LEN])
 	return 0;
 }
 
-int sign_keypair_of(const uint8_t seed[SIGN_SEED_LEN], uint8_t pub[SIGN_PUBLIC_LEN], uint8_t key[SIGN_KEY_LEN])
+int sign_keypair_of(const uint8_t seed[SIGN_SEED_LEN], uint8_t pub[SIGN_PUBLIC_LEN],
+		    uint8_t key[SIGN_KEY_LEN])
 {
 	if (sodium_init() < 0 || crypto_sign_seed_keypair(pub, key, seed) != 0)
 		return -EIO;
@@ -35,14 +36,16 @@ void sign_public(const uint8_t key[SIGN_KEY_LEN], uint8_t pub[SIGN_PUBLIC_LEN])
 	memcpy(pub, key + SIGN_SEED_LEN, SIGN_PUBLIC_LEN);
 }
 
-int sign_make(const uint8_t key[SIGN_KEY_LEN], const void *doc, size_t len, uint8_t sig[SIGN_SIG_LEN])
+int sign_make(const uint8_t key[SIGN_KEY_LEN], const void *doc, size_t len,
+	      uint8_t sig[SIGN_SIG_LEN])
 {
 	if (sodium_init() < 0 || crypto_sign_detached(sig, NULL, doc, len, key) != 0)
 		return -EIO;
 	return 0;
 }
 
-int sign_verify(const uint8_t pub[SIGN_PUBLIC_LEN], const void *doc, size_t len, const uint8_t sig[SIGN_SIG_LEN])
+int sign_verify(const uint8_t pub[SIGN_PUBLIC_LEN], const void *doc, size_t len,
+		const uint8_t sig[SIGN_SIG_LEN])
 {
 	if (sodium_init() < 0)
 		return -EIO;

@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 #define SIGN_PUBLIC_LEN 32
-#define SIGN_KEY_LEN 64 /* RFC 8032 private key, then the public key */
-#define SIGN_SIG_LEN 64
-#define SIGN_SEED_LEN 32
+#define SIGN_KEY_LEN    64 /* RFC 8032 private key, then the public key */
+#define SIGN_SIG_LEN    64
+#define SIGN_SEED_LEN   32
 
 /* Once per process that will lock itself: the library seeds itself now, not later. */
 int sign_start(void) must_check;
@@ -26,7 +26,8 @@ int sign_keypair_of(const uint8_t seed[SIGN_SEED_LEN], uint8_t pub[SIGN_PUBLIC_L
 		    uint8_t key[SIGN_KEY_LEN]) must_check;
 void sign_public(const uint8_t key[SIGN_KEY_LEN], uint8_t pub[SIGN_PUBLIC_LEN]);
 
-int sign_make(const uint8_t key[SIGN_KEY_LEN], const void *doc, size_t len, uint8_t sig[SIGN_SIG_LEN]) must_check;
+int sign_make(const uint8_t key[SIGN_KEY_LEN], const void *doc, size_t len,
+	      uint8_t sig[SIGN_SIG_LEN]) must_check;
 /* 0, or -EBADMSG. */
 int sign_verify(const uint8_t pub[SIGN_PUBLIC_LEN], const void *doc, size_t len,
 		const uint8_t sig[SIGN_SIG_LEN]) must_check;

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VAULT_NEW VAULT_FILE ".new"
+#define VAULT_NEW      VAULT_FILE ".new"
 #define VAULT_HEAD_MAX 4096 /* of a head as written here: one wrap by key file */
 
 struct vault {
@@ -89,7 +89,8 @@ static int vault_write_new(struct vault *v, const uint8_t *p, size_t len)
 }
 
 /* Replaces one file. *ret_there: name holds the new bytes now, even when this answers an error. */
-static int vault_put(struct vault *v, const char *name, const uint8_t *p, size_t len, bool *ret_there)
+static int vault_put(struct vault *v, const char *name, const uint8_t *p, size_t len,
+		     bool *ret_there)
 {
 	int rc = vault_write_new(v, p, len);
 
@@ -104,19 +105,22 @@ static int vault_put(struct vault *v, const char *name, const uint8_t *p, size_t
 
 static int vault_load(int dirfd, char **ret, size_t *ret_len, struct err *e)
 {
-	auto_close int fd = openat(dirfd, VAULT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	auto_close int fd = openat(dirfd, VAULT_FILE,
+				   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 	int rc;
 
 	if (fd < 0 && errno == ENOENT)
-		return err_set(e, -ENOENT, "there is no vault; if there was one, put its copy " VAULT_BACKUP
+		return err_set(e, -ENOENT,
+			       "there is no vault; if there was one, put its copy " VAULT_BACKUP
 			       " in its place, else run: agentsecrets init");
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(e, -errno, "cannot open the vault: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, -EBADMSG, "the vault is not a regular file");
 	if (st.st_size > (off_t)VAULTREC_FILE_MAX)
-		return err_set(e, -EBADMSG, "the vault file is too long to be one; nothing was touched");
+		return err_set(e, -EBADMSG,
+			       "the vault file is too long to be one; nothing was touched");
 	rc = fdio_read_all(fd, (size_t)st.st_size, ret, ret_len);
 	if (rc < 0)
 		return err_set(e, rc, "cannot read the vault: %s", strerror(-rc));
@@ -127,12 +131,15 @@ static int vault_load(int dirfd, char **ret, size_t *ret_len, struct err *e)
 
 static int vault_damaged(struct err *e, const char *what)
 {
-	return err_set(e, -EBADMSG, "the vault file %s; nothing was touched. Stop the daemon, put " VAULT_BACKUP
-		       " in the place of " VAULT_FILE ", and start it again", what);
+	return err_set(e, -EBADMSG,
+		       "the vault file %s; nothing was touched. Stop the daemon, put " VAULT_BACKUP
+		       " in the place of " VAULT_FILE ", and start it again",
+		       what);
 }
 
 /* Takes the image up when its syntax is good. */
-static int vault_index(uint8_t *image, size_t len, struct vaultrec_head *head, struct vaultrec **ret)
+static int vault_index(uint8_t *image, size_t len, struct vaultrec_head *head,
+		       struct vaultrec **ret)
 {
 	auto_free struct vaultrec *recs = NULL;
 	int rc = vaultrec_file(image, len, head, NULL, 0);
@@ -156,7 +163,8 @@ static int vault_derive(struct vault *v, const struct secret *master, struct err
 	if (rc == 0)
 		rc = secret_new(VAULTREC_KEY_LEN, &v->mac_key, e);
 	if (rc == 0)
-		vaultrec_keys(secret_view(master), secret_bytes(v->record_key), secret_bytes(v->mac_key));
+		vaultrec_keys(secret_view(master), secret_bytes(v->record_key),
+			      secret_bytes(v->mac_key));
 	return rc;
 }
 
@@ -173,12 +181,16 @@ static int vault_unlock(struct vault *v, const struct secret *key, struct err *e
 		if (v->head.wraps[i].kind != VAULTREC_WRAP_KEYFILE)
 			continue;
 		tried = true;
-		if (vaultrec_unwrap(secret_view(key), &v->head, &v->head.wraps[i], secret_bytes(master)) == 0)
+		if (vaultrec_unwrap(secret_view(key), &v->head, &v->head.wraps[i],
+				    secret_bytes(master)) == 0)
 			return vault_derive(v, master, e);
 	}
 	if (!tried)
-		return err_set(e, -ENOTSUP, "the vault is not locked by a key file; this version knows only those");
-	return err_set(e, -EKEYREJECTED, "this key file is not the one the vault was locked with; put the right "
+		return err_set(
+			e, -ENOTSUP,
+			"the vault is not locked by a key file; this version knows only those");
+	return err_set(e, -EKEYREJECTED,
+		       "this key file is not the one the vault was locked with; put the right "
 		       "key file back. Nothing was touched");
 }
 
@@ -191,7 +203,9 @@ static int vault_verify(struct vault *v, const struct secret *key, struct err *e
 		return vault_damaged(e, "is damaged or cut short");
 	rc = vault_index(v->image, v->image_len, &v->head, &v->recs);
 	if (rc == -ENOTSUP)
-		return err_set(e, rc, "the vault was written by a newer version; use that one. Nothing was touched");
+		return err_set(
+			e, rc,
+			"the vault was written by a newer version; use that one. Nothing was touched");
 	if (rc == -ENOMEM)
 		return err_set(e, rc, "out of memory");
 	if (rc < 0)
@@ -205,14 +219,15 @@ static int vault_verify(struct vault *v, const struct secret *key, struct err *e
 }
 
 /* The beginning of create and open. */
-static int vault_new(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret,
-		     struct err *e)
+static int vault_new(int dirfd, const struct secret *key, const struct vault_io *io,
+		     struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
 
 	if (secret_len(key) != VAULT_KEY_LEN)
-		return err_set(e, -EINVAL, "a key file has %d bytes, this one %zu: it is another file", VAULT_KEY_LEN,
-			       secret_len(key));
+		return err_set(e, -EINVAL,
+			       "a key file has %d bytes, this one %zu: it is another file",
+			       VAULT_KEY_LEN, secret_len(key));
 	if (sodium_init() < 0)
 		return err_set(e, -EIO, "libsodium does not start");
 	v = calloc(1, sizeof(*v));
@@ -226,7 +241,8 @@ static int vault_new(int dirfd, const struct secret *key, const struct vault_io 
 	return 0;
 }
 
-int vault_open(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret, struct err *e)
+int vault_open(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret,
+	       struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
 	auto_free char *image = NULL;
@@ -261,8 +277,8 @@ struct vault *vault_free(struct vault *v)
 /* ---- changing ---- */
 
 /* The file for these records, at the next generation. */
-static int vault_build(struct vault *v, const struct vaultrec *recs, uint32_t count, uint8_t **ret, size_t *ret_len,
-		       struct err *e)
+static int vault_build(struct vault *v, const struct vaultrec *recs, uint32_t count, uint8_t **ret,
+		       size_t *ret_len, struct err *e)
 {
 	struct vaultrec_head head = v->head;
 	auto_free uint8_t *image = NULL;
@@ -275,8 +291,8 @@ static int vault_build(struct vault *v, const struct vaultrec *recs, uint32_t co
 	for (i = 0; i < count; i++)
 		cap += VAULTREC_SIZE_MAX - VAULTREC_SEALED_MAX + recs[i].sealed_len;
 	if (cap > VAULTREC_FILE_MAX || count > VAULTREC_COUNT_MAX)
-		return err_set(e, -E2BIG, "the vault is full (%u values, %u MiB); delete some", VAULTREC_COUNT_MAX,
-			       VAULTREC_FILE_MAX >> 20);
+		return err_set(e, -E2BIG, "the vault is full (%u values, %u MiB); delete some",
+			       VAULTREC_COUNT_MAX, VAULTREC_FILE_MAX >> 20);
 	image = malloc(cap);
 	if (!image)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -301,8 +317,10 @@ static void vault_back_up(struct vault *v)
 
 	v->warning.text[0] = '\0';
 	if (rc < 0)
-		(void)err_set(&v->warning, rc, "the change is kept, but its copy " VAULT_BACKUP
-			      " could not be written: %s", strerror(-rc));
+		(void)err_set(&v->warning, rc,
+			      "the change is kept, but its copy " VAULT_BACKUP
+			      " could not be written: %s",
+			      strerror(-rc));
 }
 
 /* Makes recs (slices into the present image allowed) what the vault holds. */
@@ -322,7 +340,8 @@ static int vault_commit(struct vault *v, const struct vaultrec *recs, uint32_t c
 		return err_set(e, rc, "cannot index the changed vault: %s", strerror(-rc));
 	rc = vault_put(v, VAULT_FILE, image, len, &there);
 	if (!there)
-		return err_set(e, rc, "cannot write the vault: %s; nothing was changed", strerror(-rc));
+		return err_set(e, rc, "cannot write the vault: %s; nothing was changed",
+			       strerror(-rc));
 	free(v->image);
 	free(v->recs);
 	v->image = take(image);
@@ -330,8 +349,10 @@ static int vault_commit(struct vault *v, const struct vaultrec *recs, uint32_t c
 	v->recs = take(index);
 	v->head = head;
 	if (rc < 0)
-		return err_set(e, rc, "the vault was changed, but the change may not outlive a power cut: %s",
-			       strerror(-rc));
+		return err_set(
+			e, rc,
+			"the vault was changed, but the change may not outlive a power cut: %s",
+			strerror(-rc));
 	vault_back_up(v);
 	return 0;
 }
@@ -358,7 +379,8 @@ static uint32_t vault_find(const struct vault *v, const struct vaultrec *rec, bo
 	return lo;
 }
 
-static int vault_named(uint8_t kind, const char *workspace, const char *name, struct vaultrec *rec, struct err *e)
+static int vault_named(uint8_t kind, const char *workspace, const char *name, struct vaultrec *rec,
+		       struct err *e)
 {
 	if (!vaultrec_named_ok(kind, workspace, name))
 		return err_set(e, -EINVAL, "not a name of a workspace and a secret");
@@ -369,8 +391,8 @@ static int vault_named(uint8_t kind, const char *workspace, const char *name, st
 }
 
 /* One value sealed for the next generation; *ret_box holds what rec points to. */
-static int vault_box(const struct vault *v, struct vaultrec *rec, const struct secret *value, uint8_t **ret_box,
-		     struct err *e)
+static int vault_box(const struct vault *v, struct vaultrec *rec, const struct secret *value,
+		     uint8_t **ret_box, struct err *e)
 {
 	size_t len = secret_len(value);
 	uint8_t *box;
@@ -385,7 +407,8 @@ static int vault_box(const struct vault *v, struct vaultrec *rec, const struct s
 	rec->nonce = box;
 	rec->sealed = box + VAULTREC_NONCE_LEN;
 	rec->sealed_len = (uint32_t)(len + VAULTREC_TAG_LEN);
-	vaultrec_seal(secret_view(v->record_key), &v->head, rec, secret_view(value), len, box + VAULTREC_NONCE_LEN);
+	vaultrec_seal(secret_view(v->record_key), &v->head, rec, secret_view(value), len,
+		      box + VAULTREC_NONCE_LEN);
 	*ret_box = box;
 	return 0;
 }
@@ -450,8 +473,8 @@ int vault_drop(struct vault *v, const char *workspace, struct err *e)
 /* ---- making ---- */
 
 /* A head with one wrap of a fresh master key; *wrapped is what it points to. */
-static int vault_make_head(struct vault *v, const struct secret *key, uint8_t wrapped[VAULTREC_WRAPPED_LEN],
-			   struct err *e)
+static int vault_make_head(struct vault *v, const struct secret *key,
+			   uint8_t wrapped[VAULTREC_WRAPPED_LEN], struct err *e)
 {
 	auto_(secret) struct secret *master = NULL;
 	struct vaultrec_wrap *wrap = &v->head.wraps[0];
@@ -503,7 +526,9 @@ int vault_create(int dirfd, const struct secret *key, const struct vault_item *i
 		return rc;
 	if (fstatat(dirfd, VAULT_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
 	    fstatat(dirfd, VAULT_BACKUP, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-		return err_set(e, -EEXIST, "there is a vault already (or its copy " VAULT_BACKUP "); nothing was touched");
+		return err_set(e, -EEXIST,
+			       "there is a vault already (or its copy " VAULT_BACKUP
+			       "); nothing was touched");
 	rc = vault_make_head(v, key, wrapped, e);
 	if (rc == 0)
 		rc = vault_fill(v, items, count, e);
@@ -515,8 +540,8 @@ int vault_create(int dirfd, const struct secret *key, const struct vault_item *i
 
 /* ---- reading ---- */
 
-int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
-	       struct secret **ret, struct err *e)
+int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace,
+	       const char *name, struct secret **ret, struct err *e)
 {
 	auto_(secret) struct secret *s = NULL;
 	struct vaultrec rec;

@@ -14,8 +14,8 @@
 #include "vaultrec.h"
 
 #define VAULT_KEY_LEN VAULTREC_KEY_LEN
-#define VAULT_FILE "vault.bin"
-#define VAULT_BACKUP "vault.bak"
+#define VAULT_FILE    "vault.bin"
+#define VAULT_BACKUP  "vault.bak"
 
 struct vault;
 
@@ -24,7 +24,8 @@ struct vault_io {
 	void *ctx;
 	ssize_t (*write)(void *ctx, int fd, const void *p, size_t len);
 	int (*fsync)(void *ctx, int fd);
-	int (*rename)(void *ctx, int dirfd, const char *from, const char *to); /* 0 or -1 with errno */
+	int (*rename)(void *ctx, int dirfd, const char *from,
+		      const char *to);                         /* 0 or -1 with errno */
 	int (*create)(void *ctx, int dirfd, const char *name); /* fd of an empty new file, or -1 */
 };
 
@@ -48,13 +49,14 @@ OWN_CLEANUP(vault, struct vault, vault_free)
 /* workspace and name are "" for every kind but VAULTREC_SECRET. */
 int vault_set(struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
 	      const struct secret *value, struct err *e) must_check;
-int vault_delete(struct vault *v, const char *workspace, const char *name, struct err *e) must_check; /* -ENOENT */
+int vault_delete(struct vault *v, const char *workspace, const char *name,
+		 struct err *e) must_check; /* -ENOENT */
 /* Every secret of the workspace, in one write; 0 also when there is none. */
 int vault_drop(struct vault *v, const char *workspace, struct err *e) must_check;
 
 /* -ENOENT, or -EBADMSG when the record does not open. */
-int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace, const char *name,
-	       struct secret **ret, struct err *e) must_check;
+int vault_read(const struct vault *v, enum vaultrec_kind kind, const char *workspace,
+	       const char *name, struct secret **ret, struct err *e) must_check;
 bool vault_has(const struct vault *v, const char *workspace, const char *name);
 
 /* The secrets' names of a workspace in order: *at starts at 0. NULL at the end. */

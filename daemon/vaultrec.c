@@ -9,10 +9,11 @@
 #include <assert.h>
 #include <sodium.h>
 
-#define VAULTREC_MAGIC "ASVAULT" /* and its NUL */
+#define VAULTREC_MAGIC     "ASVAULT" /* and its NUL */
 #define VAULTREC_MAGIC_LEN 8
-#define VAULTREC_AAD_MAX (2 + VAULTREC_ID_LEN + 1 + 8 + 1 + RPC_WORKSPACE_MAX + 1 + RPC_NAME_MAX)
-#define VAULTREC_WRAP_AAD_MAX (VAULTREC_MAGIC_LEN + 2 + VAULTREC_ID_LEN + 1 + 2 + VAULTREC_WRAP_BYTES_MAX)
+#define VAULTREC_AAD_MAX   (2 + VAULTREC_ID_LEN + 1 + 8 + 1 + RPC_WORKSPACE_MAX + 1 + RPC_NAME_MAX)
+#define VAULTREC_WRAP_AAD_MAX                                                                      \
+	(VAULTREC_MAGIC_LEN + 2 + VAULTREC_ID_LEN + 1 + 2 + VAULTREC_WRAP_BYTES_MAX)
 #define VAULTREC_CONTEXT "asvault1" /* of crypto_kdf */
 
 _Static_assert(VAULTREC_NONCE_LEN == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "XChaCha20");
@@ -178,7 +179,8 @@ int vaultrec_order(const struct vaultrec *a, const struct vaultrec *b)
 	return d ? d : strcmp(a->name, b->name);
 }
 
-int vaultrec_file(const uint8_t *p, size_t len, struct vaultrec_head *head, struct vaultrec *recs, size_t max)
+int vaultrec_file(const uint8_t *p, size_t len, struct vaultrec_head *head, struct vaultrec *recs,
+		  size_t max)
 {
 	struct rd r = rd_of(p, len);
 	struct vaultrec rec, before = {0};
@@ -198,7 +200,8 @@ int vaultrec_file(const uint8_t *p, size_t len, struct vaultrec_head *head, stru
 		if (rc < 0)
 			return rc;
 		/* kind 0 of the zeroed first `before` sorts below all */
-		if (vaultrec_order(&before, &rec) >= 0 || rec.seq == 0 || rec.seq > head->generation)
+		if (vaultrec_order(&before, &rec) >= 0 || rec.seq == 0 ||
+		    rec.seq > head->generation)
 			return -EBADMSG;
 		before = rec;
 		if (recs)
@@ -243,7 +246,8 @@ void vaultrec_end_write(struct wr *w, const uint8_t mac_key[VAULTREC_KEY_LEN])
 }
 
 /* What a record's box is bound to. */
-static size_t vaultrec_aad(const struct vaultrec_head *h, const struct vaultrec *rec, uint8_t out[VAULTREC_AAD_MAX])
+static size_t vaultrec_aad(const struct vaultrec_head *h, const struct vaultrec *rec,
+			   uint8_t out[VAULTREC_AAD_MAX])
 {
 	struct wr w = wr_of(out, VAULTREC_AAD_MAX);
 
@@ -263,8 +267,8 @@ void vaultrec_seal(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_he
 	uint8_t aad[VAULTREC_AAD_MAX];
 	size_t aad_len = vaultrec_aad(head, rec, aad);
 
-	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, value, len, aad, aad_len, NULL, rec->nonce,
-							 key);
+	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, value, len, aad, aad_len, NULL,
+							 rec->nonce, key);
 }
 
 int vaultrec_open(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
@@ -275,8 +279,9 @@ int vaultrec_open(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_hea
 
 	if (rec->sealed_len <= VAULTREC_TAG_LEN)
 		return -EBADMSG;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, rec->sealed, rec->sealed_len, aad,
-						       aad_len, rec->nonce, key) != 0)
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, rec->sealed,
+						       rec->sealed_len, aad, aad_len, rec->nonce,
+						       key) != 0)
 		return -EBADMSG;
 	return 0;
 }
@@ -298,13 +303,15 @@ static size_t vaultrec_wrap_aad(const struct vaultrec_head *h, const struct vaul
 }
 
 void vaultrec_wrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
-		   const struct vaultrec_wrap *wrap, const uint8_t master[VAULTREC_KEY_LEN], uint8_t *out)
+		   const struct vaultrec_wrap *wrap, const uint8_t master[VAULTREC_KEY_LEN],
+		   uint8_t *out)
 {
 	uint8_t aad[VAULTREC_WRAP_AAD_MAX];
 	size_t aad_len = vaultrec_wrap_aad(head, wrap, aad);
 
-	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(out + VAULTREC_NONCE_LEN, NULL, master, VAULTREC_KEY_LEN,
-							 aad, aad_len, NULL, out, key);
+	(void)crypto_aead_xchacha20poly1305_ietf_encrypt(out + VAULTREC_NONCE_LEN, NULL, master,
+							 VAULTREC_KEY_LEN, aad, aad_len, NULL, out,
+							 key);
 }
 
 int vaultrec_unwrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
@@ -315,9 +322,10 @@ int vaultrec_unwrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_h
 
 	if (wrap->sealed_len != VAULTREC_WRAPPED_LEN)
 		return -EBADMSG;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(master, NULL, NULL, wrap->sealed + VAULTREC_NONCE_LEN,
-						       VAULTREC_WRAPPED_LEN - VAULTREC_NONCE_LEN, aad, aad_len,
-						       wrap->sealed, key) != 0)
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt(master, NULL, NULL,
+						       wrap->sealed + VAULTREC_NONCE_LEN,
+						       VAULTREC_WRAPPED_LEN - VAULTREC_NONCE_LEN,
+						       aad, aad_len, wrap->sealed, key) != 0)
 		return -EBADMSG;
 	return 0;
 }

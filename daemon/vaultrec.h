@@ -27,27 +27,28 @@
 #include "rpc.h"
 #include "wr.h"
 
-#define VAULTREC_FORMAT 1
-#define VAULTREC_KEY_LEN 32
-#define VAULTREC_ID_LEN 16
-#define VAULTREC_NONCE_LEN 24
-#define VAULTREC_TAG_LEN 16
-#define VAULTREC_MAC_LEN 32
-#define VAULTREC_SUM_LEN 16
-#define VAULTREC_END_LEN (1 + VAULTREC_MAC_LEN + VAULTREC_SUM_LEN)
-#define VAULTREC_WRAPS_MAX 8
+#define VAULTREC_FORMAT         1
+#define VAULTREC_KEY_LEN        32
+#define VAULTREC_ID_LEN         16
+#define VAULTREC_NONCE_LEN      24
+#define VAULTREC_TAG_LEN        16
+#define VAULTREC_MAC_LEN        32
+#define VAULTREC_SUM_LEN        16
+#define VAULTREC_END_LEN        (1 + VAULTREC_MAC_LEN + VAULTREC_SUM_LEN)
+#define VAULTREC_WRAPS_MAX      8
 #define VAULTREC_WRAP_BYTES_MAX 4096 /* params and sealed, each */
-#define VAULTREC_SEALED_MAX (RPC_SECRET_MAX + VAULTREC_TAG_LEN)
-#define VAULTREC_SIZE_MAX (8 + 1 + RPC_WORKSPACE_MAX + 1 + RPC_NAME_MAX + 1 + VAULTREC_NONCE_LEN + 4 + \
-			   VAULTREC_SEALED_MAX)
+#define VAULTREC_SEALED_MAX     (RPC_SECRET_MAX + VAULTREC_TAG_LEN)
+#define VAULTREC_SIZE_MAX                                                                          \
+	(8 + 1 + RPC_WORKSPACE_MAX + 1 + RPC_NAME_MAX + 1 + VAULTREC_NONCE_LEN + 4 +               \
+	 VAULTREC_SEALED_MAX)
 #define VAULTREC_COUNT_MAX 8192
-#define VAULTREC_FILE_MAX (48u << 20)
+#define VAULTREC_FILE_MAX  (48u << 20)
 
 enum vaultrec_kind {
-	VAULTREC_SECRET = 1,	/* ws and name; all others have neither */
+	VAULTREC_SECRET = 1, /* ws and name; all others have neither */
 	VAULTREC_SIGNING_KEY = 2,
-	VAULTREC_CA = 3,	/* key and certificate, ca_save() */
-	VAULTREC_AUDIT = 4,	/* master key of the audit chains */
+	VAULTREC_CA = 3,    /* key and certificate, ca_save() */
+	VAULTREC_AUDIT = 4, /* master key of the audit chains */
 	VAULTREC_END = 0xff,
 };
 
@@ -120,7 +121,8 @@ int vaultrec_open(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_hea
 #define VAULTREC_WRAPPED_LEN (VAULTREC_NONCE_LEN + VAULTREC_KEY_LEN + VAULTREC_TAG_LEN)
 /* out: VAULTREC_WRAPPED_LEN, the first VAULTREC_NONCE_LEN of which hold the nonce already. */
 void vaultrec_wrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
-		   const struct vaultrec_wrap *wrap, const uint8_t master[VAULTREC_KEY_LEN], uint8_t *out);
+		   const struct vaultrec_wrap *wrap, const uint8_t master[VAULTREC_KEY_LEN],
+		   uint8_t *out);
 int vaultrec_unwrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
 		    const struct vaultrec_wrap *wrap, uint8_t master[VAULTREC_KEY_LEN]) must_check;
 

@@ -1634,6 +1634,41 @@ static void detach(void **state)
 	assert_int_equal(cgroup_remove(&t.c, "detached", NULL), 0);
 }
 
+/* The holder's duplicates keep everything in force when the bpffs is taken away; without them the gate opens. */
+static void unmounted(void **state)
+{
+	struct place at = inside(&t.a);
+	struct dialled d = dialled[0];
+	auto_close int fd = -1;
+	struct eg_record r;
+	uint32_t count = 1;
+	int held[64];
+	size_t n = enforce_fds(t.en, t.a.guard.id, held, 64);
+
+	(void)state;
+	n += enforce_fds(t.en, t.b.guard.id, held + n, 64 - n);
+	n += enforce_fds(t.en, 0, held + n, 64 - n);
+	for (size_t i = 0; i < n; i++)
+		held[i] = fcntl(held[i], F_DUPFD_CLOEXEC, 3);
+	t.en = enforce_close(t.en);
+	assert_int_equal(umount2(t.c.bpffs, MNT_DETACH), 0);
+	assert_int_equal(agent(&at, metadata_refused, NULL), 0);
+	assert_int_equal(agent(&at, dial_one, &d), 0);
+	fd = accepted(t.a.tcp.fd[NETNS_TCP4]);
+	assert_int_equal(record_of(fd, &r), 0);
+	for (size_t i = 0; i < n; i++)
+		(void)close(held[i]);
+	for (int i = 0; i < 100 && count; i++) {
+		(void)program_on(t.a.cgroup, BPF_CGROUP_INET4_CONNECT, &count);
+		(void)poll(NULL, 0, 20);
+	}
+	assert_int_equal(count, 0);
+	reopen();
+	assert_int_equal(enforce_attach(t.en, t.a.cgroup, &t.a.guard, NULL), 0);
+	assert_int_equal(enforce_attach(t.en, t.b.cgroup, &t.b.guard, NULL), 0);
+	assert_int_equal(agent(&at, metadata_refused, NULL), 0);
+}
+
 /* ---- refusals of enforce itself ----------------------------------------------------------------- */
 
 static int other_program(void)
@@ -1940,15 +1975,23 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	int rc = enforce_detach(t.en, t.a.guard.id, NULL);
+	struct stat in, out;
+	int rc = 0;
 
+	(void)state;
+	rc |= enforce_remove(t.en) != -EBUSY;
+	rc |= enforce_detach(t.en, t.a.guard.id, NULL);
 	rc |= enforce_detach(t.en, t.b.guard.id, NULL);
+	rc |= enforce_remove(t.en);
 	t.en = enforce_close(t.en);
+	rc |= stat(t.c.bpffs, &in) || stat("/tmp", &out) || in.st_dev != out.st_dev; /* unmounted */
 	netns_sockets_done(&t.a.tcp);
 	netns_sockets_done(&t.a.dns);
 	netns_sockets_done(&t.b.tcp);
 	netns_sockets_done(&t.b.dns);
-	(void)state;
+	rc |= cgroup_remove(&t.c, "a", NULL) | cgroup_remove(&t.c, "b", NULL);
+	cgroup_clear(&t.c);
+	rc |= access(t.c.cgroup_root, F_OK) == 0;
 	return rc;
 }
 
@@ -1966,6 +2009,7 @@ static int work(void)
 		cmocka_unit_test(mended), cmocka_unit_test(gone), cmocka_unit_test(detach),
 		cmocka_unit_test(exclusive), cmocka_unit_test(bad_attach), cmocka_unit_test(namespaces),
 		cmocka_unit_test(cgroups), cmocka_unit_test(cgroup_refusals), cmocka_unit_test(doctor),
+		cmocka_unit_test(unmounted),
 	};
 	int failed;
 

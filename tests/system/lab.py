@@ -419,7 +419,7 @@ class Lab:
 
     def cli_env(self, daemon, more):
         """Which daemon it talks to: the first one by default."""
-        return self.env(AGENTSECRETS_CONTROL=str((daemon or self.daemons[0]).control), **(more or {}))
+        return self.env(**{"AGENTSECRETS_CONTROL": str((daemon or self.daemons[0]).control), **(more or {})})
 
     def setup(self, daemon=None):
         """The first steps of the README, with all names that the tests use: workspace `demo` of root, and

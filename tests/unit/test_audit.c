@@ -17,12 +17,14 @@
 
 #define NOW 1795000000123456789ULL /* 2026-11-18T11:06:40.123456Z */
 
-static const struct rpc_audit_key first = {.writer = "proxy0", .epoch = {1, 2, 3}, .key = {9, 9, 9}};
+static const struct rpc_audit_key first = {
+	.writer = "proxy0", .epoch = {1, 2, 3}, .key = {9, 9, 9}};
 
 static int find_key(void *ctx, const char *writer, const uint8_t epoch[16], uint8_t key[32])
 {
 	(void)ctx;
-	if (memcmp(epoch, first.epoch, 16) != 0 || (strcmp(writer, "proxy0") != 0 && strcmp(writer, "parent") != 0))
+	if (memcmp(epoch, first.epoch, 16) != 0 ||
+	    (strcmp(writer, "proxy0") != 0 && strcmp(writer, "parent") != 0))
 		return -ENOENT;
 	memcpy(key, first.key, 32);
 	return 0;
@@ -144,11 +146,24 @@ static void test_fields(void **state)
 static void test_kinds(void **state)
 {
 	static const uint8_t six[16] = {0x20, 1, 0xd, 0xb8, [15] = 1};
-	struct audit_entry out = {.kind = AUDIT_OUTCOME, .id = 7, .status = 403, .bytes_up = 1, .bytes_down = UINT64_MAX,
-				  .has_ms = true, .reason = REASON_DOMAIN, .allow = true},
-			   kern = {.kind = AUDIT_KERNEL, .addr = six, .port = 22, .reason = REASON_SSRF,
-				   .detail = "metadata", .count = 3},
-			   admin = {.kind = AUDIT_ADMIN, .detail = "allowlist.add", .has_uid = true, .uid = 1000},
+	struct audit_entry out = {.kind = AUDIT_OUTCOME,
+				  .id = 7,
+				  .status = 403,
+				  .bytes_up = 1,
+				  .bytes_down = UINT64_MAX,
+				  .has_ms = true,
+				  .reason = REASON_DOMAIN,
+				  .allow = true},
+			   kern = {.kind = AUDIT_KERNEL,
+				   .addr = six,
+				   .port = 22,
+				   .reason = REASON_SSRF,
+				   .detail = "metadata",
+				   .count = 3},
+			   admin = {.kind = AUDIT_ADMIN,
+				    .detail = "allowlist.add",
+				    .has_uid = true,
+				    .uid = 1000},
 			   none = {.kind = AUDIT_DECISION};
 	int fd = log_fd();
 	struct audit *a = open_log(fd, "parent", CONFIG_SYNC_INTERVAL);
@@ -163,15 +178,21 @@ static void test_kinds(void **state)
 	assert_int_equal(audit_add(a, &none, 4102444800000000000ULL), 0);
 	assert_int_equal(audit_flush(a), 0);
 	p = slurp(fd, &len);
-	assert_non_null(strstr(p, "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"kind\":\"outcome\",\"id\":7,"
-				  "\"reason\":\"domain_not_in_allowlist\",\"status\":403,\"bytes_up\":1,"
-				  "\"bytes_down\":18446744073709551615,\"ms\":0,\"w\":"));
-	assert_non_null(strstr(p, "{\"time\":\"2000-02-28T23:59:59.999999Z\",\"kind\":\"kernel\","
-				  "\"dst\":\"[2001:db8::1]:22\",\"verdict\":\"deny\",\"reason\":\"ssrf_protection_blocked\","
-				  "\"detail\":\"metadata\",\"count\":3,\"w\":"));
-	assert_non_null(strstr(p, "{\"time\":\"2000-02-29T00:00:00.000000Z\",\"kind\":\"admin\",\"uid\":1000,"
-				  "\"detail\":\"allowlist.add\",\"w\":"));
-	assert_non_null(strstr(p, "{\"time\":\"2100-01-01T00:00:00.000000Z\",\"kind\":\"decision\",\"verdict\":\"deny\",\"w\":"));
+	assert_non_null(
+		strstr(p, "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"kind\":\"outcome\",\"id\":7,"
+			  "\"reason\":\"domain_not_in_allowlist\",\"status\":403,\"bytes_up\":1,"
+			  "\"bytes_down\":18446744073709551615,\"ms\":0,\"w\":"));
+	assert_non_null(strstr(
+		p,
+		"{\"time\":\"2000-02-28T23:59:59.999999Z\",\"kind\":\"kernel\","
+		"\"dst\":\"[2001:db8::1]:22\",\"verdict\":\"deny\",\"reason\":\"ssrf_protection_blocked\","
+		"\"detail\":\"metadata\",\"count\":3,\"w\":"));
+	assert_non_null(strstr(
+		p, "{\"time\":\"2000-02-29T00:00:00.000000Z\",\"kind\":\"admin\",\"uid\":1000,"
+		   "\"detail\":\"allowlist.add\",\"w\":"));
+	assert_non_null(strstr(
+		p,
+		"{\"time\":\"2100-01-01T00:00:00.000000Z\",\"kind\":\"decision\",\"verdict\":\"deny\",\"w\":"));
 	assert_int_equal(verify(p, len, &e), 0);
 	free(p);
 	audit_free(a);
@@ -199,7 +220,7 @@ static json_t *hostile(const char *s, size_t len, char **ret_text)
 		fail_msg("%s", e.text);
 	line = strchr(p, '\n') + 1;
 	assert_ptr_equal(strchr(line, '\n'), p + n - 1); /* one line */
-	assert_int_equal(strlen(p), n);			 /* no NUL */
+	assert_int_equal(strlen(p), n);                  /* no NUL */
 	assert_true(strlen(line) <= AUDIT_LINE_MAX);
 	for (n = 0; line[n] != '\n'; n++)
 		assert_true((unsigned char)line[n] >= 0x20 && line[n] != 0x7f);
@@ -226,14 +247,22 @@ static void test_hostile(void **state)
 		{"\",\"verdict\":\"allow", 18, "\",\"verdict\":\"allow"},
 		{"\r\n\t\x1b[2J\x7f", 8, "\r\n\t\x1b[2J\x7f"},
 		{"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
-		{"\xc2\x9b" "31m", 5, "\xc2\x9b" "31m"}, /* C1: comes back the same, but is escaped in the line */
+		{"\xc2\x9b"
+		 "31m",
+		 5,
+		 "\xc2\x9b"
+		 "31m"}, /* C1: comes back the same, but is escaped in the line */
 		{"\x80", 1, "\xef\xbf\xbd"},
-		{"\xc0\x8a", 2, "\xef\xbf\xbd\xef\xbf\xbd"},		   /* overlong newline */
+		{"\xc0\x8a", 2, "\xef\xbf\xbd\xef\xbf\xbd"}, /* overlong newline */
 		{"\xe0\x80\x8a", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 		{"\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* surrogate */
 		{"\xf4\x90\x80\x80", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 		{"\xe2\x82", 2, "\xef\xbf\xbd\xef\xbf\xbd"}, /* cut */
-		{"a\xff" "b", 3, "a\xef\xbf\xbd" "b"},
+		{"a\xff"
+		 "b",
+		 3,
+		 "a\xef\xbf\xbd"
+		 "b"},
 	};
 	char *text;
 	size_t i;
@@ -318,7 +347,8 @@ static void test_longest(void **state)
 	en.has_ms = true;
 	en.status = INT32_MAX;
 	en.port = en.host_port = UINT16_MAX;
-	en.workspace = en.comm = en.scheme = en.sni = en.host = en.method = en.path = en.rule = en.detail = s;
+	en.workspace = en.comm = en.scheme = en.sni = en.host = en.method = en.path = en.rule =
+		en.detail = s;
 	en.comm_len = en.host_len = en.method_len = en.path_len = sizeof(s) - 1;
 	en.allow = false;
 	en.reason = REASON_APPROVAL_REQUIRED;
@@ -332,7 +362,8 @@ static void test_longest(void **state)
 	assert_int_equal(verify(p, n, &e), 0);
 	line = strchr(p, '\n') + 1;
 	assert_true(strchr(line, '\n') - line < AUDIT_LINE_MAX);
-	assert_true(strchr(line, '\n') - line > AUDIT_LINE_MAX - 800); /* the limits are not wasted either */
+	assert_true(strchr(line, '\n') - line >
+		    AUDIT_LINE_MAX - 800); /* the limits are not wasted either */
 	free(p);
 	audit_free(a);
 	close(fd);
@@ -472,7 +503,8 @@ static void test_moved_lines(void **state)
 
 		for (j = i + 1; j < l.n; j++)
 			last = last && writer_of(&l, j) != writer_of(&l, i);
-		for (j = k = 0; j < l.n; j++) /* one left out: found, unless it was its writer's last */
+		for (j = k = 0; j < l.n;
+		     j++) /* one left out: found, unless it was its writer's last */
 			if (j != i)
 				order[k++] = j;
 		assert_int_equal(verify_order(&l, order, k, &e) != 0, !last);
@@ -486,7 +518,8 @@ static void test_moved_lines(void **state)
 			order[j] = j;
 		order[l.n] = i; /* one again at the end */
 		assert_int_not_equal(verify_order(&l, order, l.n + 1, &e), 0);
-		for (j = i + 1; j < l.n; j++) { /* two swapped: found, unless of different writers side by side */
+		for (j = i + 1; j < l.n;
+		     j++) { /* two swapped: found, unless of different writers side by side */
 			bool same = writer_of(&l, i) == writer_of(&l, j);
 
 			for (k = 0; k < l.n; k++)
@@ -523,7 +556,11 @@ static void test_sentences(void **state)
 static void test_not_lines(void **state)
 {
 	static const char *const bad[] = {
-		"", "{}", "\"}", "{\"mac\":\"\"}", "garbage",
+		"",
+		"{}",
+		"\"}",
+		"{\"mac\":\"\"}",
+		"garbage",
 		",\"w\":\"proxy0\",\"e\":\"01020300000000000000000000000000\",\"n\":1,\"mac\":\"00\"}",
 	};
 	struct audit_verify *v = audit_verify_new(find_key, NULL);
@@ -534,7 +571,8 @@ static void test_not_lines(void **state)
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(audit_verify_line(v, bad[i], strlen(bad[i]), &e), -EBADMSG);
-	for (i = 0; i < (size_t)(nl - p); i++) /* every truncation, flush against the heap's end */ {
+	for (i = 0; i < (size_t)(nl - p);
+	     i++) /* every truncation, flush against the heap's end */ {
 		char *cut = malloc(i + 1);
 
 		memcpy(cut, p, i);
@@ -658,11 +696,13 @@ static void test_writers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),	     cmocka_unit_test(test_kinds),	 cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_every_byte),   cmocka_unit_test(test_longest),	 cmocka_unit_test(test_changed_byte),
-		cmocka_unit_test(test_moved_lines),  cmocka_unit_test(test_sentences), cmocka_unit_test(test_not_lines),
-		cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_closed),	 cmocka_unit_test(test_sync),
-		cmocka_unit_test(test_writers),	     cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_fields),      cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_hostile),     cmocka_unit_test(test_every_byte),
+		cmocka_unit_test(test_longest),     cmocka_unit_test(test_changed_byte),
+		cmocka_unit_test(test_moved_lines), cmocka_unit_test(test_sentences),
+		cmocka_unit_test(test_not_lines),   cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_closed),      cmocka_unit_test(test_sync),
+		cmocka_unit_test(test_writers),     cmocka_unit_test(test_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,7 +55,8 @@ static X509 *mint(const char *host, int64_t now)
 }
 
 /* As a TLS client does: chain, purpose, time, name. */
-static int client_says(X509 *root, X509 *leaf, X509 *between, const char *name, const char *ip, int64_t at)
+static int client_says(X509 *root, X509 *leaf, X509 *between, const char *name, const char *ip,
+		       int64_t at)
 {
 	X509_STORE *store = X509_STORE_new();
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
@@ -69,7 +70,8 @@ static int client_says(X509 *root, X509 *leaf, X509 *between, const char *name, 
 	assert_int_equal(X509_STORE_CTX_init(ctx, store, leaf, chain), 1);
 	param = X509_STORE_CTX_get0_param(ctx);
 	X509_VERIFY_PARAM_set_time(param, (time_t)at);
-	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT | X509_V_FLAG_CHECK_SS_SIGNATURE);
+	X509_VERIFY_PARAM_set_flags(param,
+				    X509_V_FLAG_X509_STRICT | X509_V_FLAG_CHECK_SS_SIGNATURE);
 	assert_int_equal(X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER), 1);
 	if (name)
 		assert_int_equal(X509_VERIFY_PARAM_set1_host(param, name, 0), 1);
@@ -90,11 +92,16 @@ static void test_chain(void **state)
 	assert_int_equal(X509_verify(leaf, X509_get0_pubkey(root)), 1);
 	assert_int_equal(X509_verify(root, X509_get0_pubkey(root)), 1);
 	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW), X509_V_OK);
-	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW - 3500), X509_V_OK);
-	assert_int_equal(client_says(root, leaf, NULL, "stripe.com", NULL, NOW), X509_V_ERR_HOSTNAME_MISMATCH);
-	assert_int_equal(client_says(root, leaf, NULL, "x.api.stripe.com", NULL, NOW), X509_V_ERR_HOSTNAME_MISMATCH);
-	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW + 7 * DAY), X509_V_ERR_CERT_HAS_EXPIRED);
-	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW - 3700), X509_V_ERR_CERT_NOT_YET_VALID);
+	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW - 3500),
+			 X509_V_OK);
+	assert_int_equal(client_says(root, leaf, NULL, "stripe.com", NULL, NOW),
+			 X509_V_ERR_HOSTNAME_MISMATCH);
+	assert_int_equal(client_says(root, leaf, NULL, "x.api.stripe.com", NULL, NOW),
+			 X509_V_ERR_HOSTNAME_MISMATCH);
+	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW + 7 * DAY),
+			 X509_V_ERR_CERT_HAS_EXPIRED);
+	assert_int_equal(client_says(root, leaf, NULL, "api.stripe.com", NULL, NOW - 3700),
+			 X509_V_ERR_CERT_NOT_YET_VALID);
 	assert_int_equal(EVP_PKEY_eq(X509_get0_pubkey(leaf), leaf_key), 1);
 	X509_free(leaf);
 	X509_free(root);
@@ -102,7 +109,8 @@ static void test_chain(void **state)
 
 static void test_profile(void **state)
 {
-	X509 *root = root_of(ca), *leaf = mint("api.stripe.com", NOW), *second = mint("api.stripe.com", NOW);
+	X509 *root = root_of(ca), *leaf = mint("api.stripe.com", NOW),
+	     *second = mint("api.stripe.com", NOW);
 	const ASN1_TIME *begins = X509_get0_notBefore(leaf), *ends = X509_get0_notAfter(leaf);
 	const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(root);
 	char name[128];
@@ -127,12 +135,16 @@ static void test_profile(void **state)
 	assert_int_equal(X509_get_signature_nid(leaf), NID_ecdsa_with_SHA256);
 	assert_int_equal(ASN1_TIME_diff(&days, &secs, begins, ends), 1);
 	assert_true(days == 7 && secs == 0);
-	assert_int_equal(ASN1_TIME_diff(&days, &secs, X509_get0_notBefore(root), X509_get0_notAfter(root)), 1);
+	assert_int_equal(
+		ASN1_TIME_diff(&days, &secs, X509_get0_notBefore(root), X509_get0_notAfter(root)),
+		1);
 	assert_true(days == 3650);
 	assert_true(ASN1_STRING_length(X509_get0_serialNumber(leaf)) >= 15);
-	assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(leaf), X509_get0_serialNumber(second)), 0);
+	assert_int_not_equal(
+		ASN1_INTEGER_cmp(X509_get0_serialNumber(leaf), X509_get0_serialNumber(second)), 0);
 	assert_false(ASN1_STRING_type(X509_get0_serialNumber(leaf)) & V_ASN1_NEG);
-	assert_true(X509_NAME_get_text_by_NID(X509_get_subject_name(root), NID_commonName, name, sizeof(name)) > 0);
+	assert_true(X509_NAME_get_text_by_NID(X509_get_subject_name(root), NID_commonName, name,
+					      sizeof(name)) > 0);
 	assert_int_equal(strncmp(name, "agentsecrets local CA ", 22), 0);
 	assert_int_equal(strlen(name), 22 + 16);
 	X509_free(root);
@@ -151,7 +163,8 @@ static void test_addresses(void **state)
 		X509 *leaf = mint(good[i], NOW);
 
 		assert_int_equal(client_says(root, leaf, NULL, NULL, good[i], NOW), X509_V_OK);
-		assert_int_equal(client_says(root, leaf, NULL, NULL, "192.0.2.99", NOW), X509_V_ERR_IP_ADDRESS_MISMATCH);
+		assert_int_equal(client_says(root, leaf, NULL, NULL, "192.0.2.99", NOW),
+				 X509_V_ERR_IP_ADDRESS_MISMATCH);
 		X509_free(leaf);
 	}
 	X509_free(root);
@@ -160,7 +173,8 @@ static void test_addresses(void **state)
 /* Nothing of the leaf before is left in the next. */
 static void test_one_name(void **state)
 {
-	static const char *const hosts[] = {"a.example.com", "192.0.2.1", "b.example.com", "::1", "a.example.com"};
+	static const char *const hosts[] = {"a.example.com", "192.0.2.1", "b.example.com", "::1",
+					    "a.example.com"};
 	X509 *root = root_of(ca);
 	size_t i;
 
@@ -174,7 +188,9 @@ static void test_one_name(void **state)
 		assert_int_equal(X509_get_ext_count(leaf), 6);
 		assert_int_equal(X509_NAME_entry_count(X509_get_subject_name(leaf)), 1);
 		if (i != 0 && i != 4)
-			assert_int_not_equal(client_says(root, leaf, NULL, "a.example.com", NULL, NOW), X509_V_OK);
+			assert_int_not_equal(
+				client_says(root, leaf, NULL, "a.example.com", NULL, NOW),
+				X509_V_OK);
 		GENERAL_NAMES_free(names);
 		X509_free(leaf);
 	}
@@ -205,9 +221,31 @@ static void test_long_name(void **state)
 static void test_bad_hosts(void **state)
 {
 	static const char *const bad[] = {
-		"", ".", "com", "localhost", "*.example.com", "API.example.com", "example.com.", "a..b", "a b.com",
-		"-a.com", "a-.com", "a_b\n.com", "ex\xc3\xa4mple.com", "1.2.3", "1.2.3.4.5", "01.2.3.4", "[::1]", "::0001",
-		"::ffff:1.2.3.4", "fe80::1%eth0", "a.com/", "a.com:443", "a.com,b.com", "DNS:a.com", "https://a.com",
+		"",
+		".",
+		"com",
+		"localhost",
+		"*.example.com",
+		"API.example.com",
+		"example.com.",
+		"a..b",
+		"a b.com",
+		"-a.com",
+		"a-.com",
+		"a_b\n.com",
+		"ex\xc3\xa4mple.com",
+		"1.2.3",
+		"1.2.3.4.5",
+		"01.2.3.4",
+		"[::1]",
+		"::0001",
+		"::ffff:1.2.3.4",
+		"fe80::1%eth0",
+		"a.com/",
+		"a.com:443",
+		"a.com,b.com",
+		"DNS:a.com",
+		"https://a.com",
 	};
 	uint8_t der[RPC_LEAF_MAX];
 	size_t len = 77, i;
@@ -229,7 +267,8 @@ static void test_ends(void **state)
 	(void)state;
 	assert_int_equal(ca_mint(ca, spki, "a.example.com", end, der, &len), -EKEYEXPIRED);
 	assert_int_equal(ca_mint(ca, spki, "a.example.com", end + DAY, der, &len), -EKEYEXPIRED);
-	assert_int_equal(ca_mint(ca, spki, "a.example.com", NOW - 2 * 3600, der, &len), -EKEYEXPIRED);
+	assert_int_equal(ca_mint(ca, spki, "a.example.com", NOW - 2 * 3600, der, &len),
+			 -EKEYEXPIRED);
 	leaf = mint("a.example.com", end - DAY); /* not longer than the CA itself */
 	assert_int_equal(client_says(root, leaf, NULL, "a.example.com", NULL, end - 2), X509_V_OK);
 	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(leaf), X509_get0_notAfter(root)), 0);
@@ -243,15 +282,18 @@ static void test_not_an_authority(void **state)
 	struct ca *other = NULL;
 	uint8_t der[RPC_LEAF_MAX];
 	size_t len;
-	X509 *root = root_of(ca), *leaf = mint("a.example.com", NOW), *forged = X509_dup(leaf), *root2;
+	X509 *root = root_of(ca), *leaf = mint("a.example.com", NOW), *forged = X509_dup(leaf),
+	     *root2;
 
 	(void)state;
 	assert_int_equal(X509_set_issuer_name(forged, X509_get_subject_name(leaf)), 1);
 	assert_true(X509_sign(forged, leaf_key, EVP_sha256()) > 0);
-	assert_int_not_equal(client_says(root, forged, leaf, "a.example.com", NULL, NOW), X509_V_OK);
+	assert_int_not_equal(client_says(root, forged, leaf, "a.example.com", NULL, NOW),
+			     X509_V_OK);
 	assert_int_equal(ca_new(NOW, &other, NULL), 0);
 	root2 = root_of(other);
-	assert_int_not_equal(X509_NAME_cmp(X509_get_subject_name(root), X509_get_subject_name(root2)), 0);
+	assert_int_not_equal(
+		X509_NAME_cmp(X509_get_subject_name(root), X509_get_subject_name(root2)), 0);
 	assert_int_not_equal(client_says(root2, leaf, NULL, "a.example.com", NULL, NOW), X509_V_OK);
 	X509_free(leaf); /* the same leaf key under the other CA, then under ours again */
 	assert_int_equal(ca_mint(other, spki, "b.example.com", NOW, der, &len), 0);
@@ -320,7 +362,8 @@ static void test_spki(void **state)
 	assert_int_equal(len, 91);
 	for (i = 0; i < len; i++)
 		assert_int_equal(ca_spki_new(der, i, &k), -EINVAL);
-	for (i = 0; i < 8 * len; i++) { /* another point, or no point: never a crash, never another form */
+	for (i = 0; i < 8 * len;
+	     i++) { /* another point, or no point: never a crash, never another form */
 		memcpy(bad, der, len);
 		bad[i / 8] ^= (uint8_t)(1 << i % 8);
 		assert_int_equal(ca_spki_new(bad, len, &k), -EINVAL);
@@ -350,7 +393,8 @@ static void test_speed(void **state)
 		(void)snprintf(host, sizeof(host), "h%d.example.com", i);
 		assert_int_equal(ca_mint(ca, spki, host, NOW, der, &len), 0);
 	}
-	print_message("%.0f us CPU per mint\n", (double)(clock() - start) / CLOCKS_PER_SEC * 1e6 / 500);
+	print_message("%.0f us CPU per mint\n",
+		      (double)(clock() - start) / CLOCKS_PER_SEC * 1e6 / 500);
 }
 
 static int setup(void **state)
@@ -379,9 +423,16 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chain),	  cmocka_unit_test(test_profile), cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_long_name), cmocka_unit_test(test_bad_hosts), cmocka_unit_test(test_ends),
-		cmocka_unit_test(test_not_an_authority), cmocka_unit_test(test_one_name), cmocka_unit_test(test_saved), cmocka_unit_test(test_spki),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_profile),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_long_name),
+		cmocka_unit_test(test_bad_hosts),
+		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_not_an_authority),
+		cmocka_unit_test(test_one_name),
+		cmocka_unit_test(test_saved),
+		cmocka_unit_test(test_spki),
 		cmocka_unit_test(test_speed),
 	};
 

@@ -19,8 +19,8 @@
 #include <cmocka.h>
 
 #define KEEPER_UID 64901
-#define GUARD 4711
-#define VALUE "sk_live_SENTINEL"
+#define GUARD      4711
+#define VALUE      "sk_live_SENTINEL"
 
 static char dir_path[] = "/tmp/test-keeper-XXXXXX";
 static int dir = -1, boss = -1, proxy = -1;
@@ -150,7 +150,8 @@ static int set(const char *workspace, const char *name, const char *value)
 
 static char *document(uint64_t version, size_t *len)
 {
-	static const char *const hosts[] = {"api.stripe.com", "*.example.com"}, *const tunnel[] = {"tunnel.example.org"};
+	static const char *const hosts[] = {"api.stripe.com", "*.example.com"},
+				 *const tunnel[] = {"tunnel.example.org"};
 	struct rules *r = rules_new("demo", 0, "2026-11-23T07:00:00Z");
 	struct rules_rule rule = {.host = "api.stripe.com", .port = 443};
 	char *text = NULL;
@@ -181,7 +182,8 @@ static struct rpc_workspace named(const char *workspace, uint64_t version, size_
 	return w;
 }
 
-static int sign(const struct rpc_workspace *w, const char *text, size_t len, uint8_t sig[SIGN_SIG_LEN])
+static int sign(const struct rpc_workspace *w, const char *text, size_t len,
+		uint8_t sig[SIGN_SIG_LEN])
 {
 	int fd = fdio_memfd("doc", text, len, NULL, 0), rc;
 
@@ -306,7 +308,8 @@ static void test_before_init(void **state)
 	guard(GUARD, "demo");
 	proxy_new(0);
 	leaf_key();
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -EACCES);
 	assert_int_equal(leaf(GUARD, "api.stripe.com"), -ENOKEY);
 }
 
@@ -364,13 +367,15 @@ static void test_documents(void **state)
 	assert_int_equal(sign(&w, text, len, sig), 0);
 	free(text);
 	force(1, false); /* a wrong signature: not in force */
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -EACCES);
 	force(1, true);
 	text = document(1, &len);
 	assert_int_equal(sign(&w, text, len, sig2), -ESTALE); /* one version, one document */
 	force(2, true);
 	fd = fdio_memfd("doc", text, len, sig, sizeof(sig));
-	say(boss, RPC_WORKSPACE, 0, &w, sizeof(w), fd); /* version 1 again, well signed: 2 stays in force */
+	say(boss, RPC_WORKSPACE, 0, &w, sizeof(w),
+	    fd); /* version 1 again, well signed: 2 stays in force */
 	close(fd);
 	free(text);
 	text = document(2, &len);
@@ -395,7 +400,8 @@ static void test_credentials(void **state)
 		{GUARD, "STRIPE_KEY", "API.stripe.com", 443, RULES_SLOT_HEADER, -EACCES},
 		{GUARD, "STRIPE_KEY", "a.example.com", 443, RULES_SLOT_HEADER, -EACCES},
 		{GUARD, "STRIPE_KEY", "tunnel.example.org", 443, RULES_SLOT_HEADER, -EACCES},
-		{GUARD, "TUNNEL_KEY", "tunnel.example.org", 443, RULES_SLOT_HEADER, -EACCES}, /* bound, but not inspected */
+		{GUARD, "TUNNEL_KEY", "tunnel.example.org", 443, RULES_SLOT_HEADER,
+		 -EACCES}, /* bound, but not inspected */
 		{GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_BASIC, -EACCES},
 		{GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_BODY, -EACCES},
 		{GUARD, "UNBOUND", "api.stripe.com", 443, RULES_SLOT_HEADER, -EACCES},
@@ -407,19 +413,24 @@ static void test_credentials(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(no); i++)
-		if (credential(no[i].guard, no[i].name, no[i].host, no[i].port, no[i].slot) != no[i].rc)
+		if (credential(no[i].guard, no[i].name, no[i].host, no[i].port, no[i].slot) !=
+		    no[i].rc)
 			fail_msg("case %zu: %d", i, got.done.rc);
-	assert_int_equal(vault_reads(), 0); /* none of these went to the vault and took something out */
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(vault_reads(),
+			 0); /* none of these went to the vault and took something out */
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 	assert_int_equal(got.tail_len, strlen(VALUE));
 	assert_memory_equal(got.tail, VALUE, strlen(VALUE));
 	assert_int_equal(vault_reads(), 1);
 	guard(GUARD, "other"); /* the guard's workspace is the boss's word */
 	sync_boss();
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -EACCES);
 	guard(GUARD, "demo");
 	sync_boss();
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 }
 
 static void test_leaves(void **state)
@@ -449,7 +460,10 @@ static void test_leaves(void **state)
 /* Each of these ends the proxy's channel, and nothing else. */
 static void test_bad_proxies(void **state)
 {
-	struct rpc_credential q = {.guard = GUARD, .port = 443, .slot = RULES_SLOT_HEADER, .name = "STRIPE_KEY",
+	struct rpc_credential q = {.guard = GUARD,
+				   .port = 443,
+				   .slot = RULES_SLOT_HEADER,
+				   .name = "STRIPE_KEY",
 				   .host = "api.stripe.com"};
 	struct rpc_sign_leaf s = {.guard = GUARD, .host = "a.example.com"};
 	struct rpc_admin admin = {0};
@@ -471,7 +485,8 @@ static void test_bad_proxies(void **state)
 			leaf_key();
 			break;
 		case 2:
-			assert_int_equal(rpc_send(proxy, RPC_LEAF_KEY, 0, NULL, 0, "junk", 4, -1), 0);
+			assert_int_equal(rpc_send(proxy, RPC_LEAF_KEY, 0, NULL, 0, "junk", 4, -1),
+					 0);
 			break;
 		case 3: /* what only the boss may */
 			say(proxy, RPC_VAULT_INIT, 1, &admin, sizeof(admin), -1);
@@ -498,13 +513,15 @@ static void test_bad_proxies(void **state)
 			fail_msg("case %zu was answered", i);
 	}
 	proxy_new(0);
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 	old = take_fd(&proxy);
 	proxy_new(0); /* the same number again: the old channel is closed */
 	assert_false(hear(old));
 	close(old);
 	proxy_new(0);
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 }
 
 static void test_audit_keys(void **state)
@@ -558,15 +575,19 @@ static void test_again(void **state)
 	guard(GUARD, "demo");
 	go();
 	proxy_new(0);
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 	assert_memory_equal(got.tail, VALUE, strlen(VALUE));
 	assert_int_equal(set("demo", "STRIPE_KEY", "changed after the lock"), 0);
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 	assert_memory_equal(got.tail, "changed after the lock", 22);
 	assert_int_equal(open_vault(wrong, 32), -EKEYREJECTED); /* and what was open stays open */
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 	assert_int_equal(open_vault(vault_key, 32), 0); /* again, after the lock */
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), 0);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 0);
 }
 
 static void test_gone(void **state)
@@ -576,14 +597,17 @@ static void test_gone(void **state)
 
 	(void)state;
 	assert_int_equal(ask(RPC_WORKSPACE_DROP, &w, sizeof(w), -1), 0);
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -ENOENT);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -ENOENT);
 	say(boss, RPC_GUARD_GONE, 0, &g, sizeof(g), -1);
 	sync_boss();
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -EACCES);
 	guard(GUARD, "demo");
 	say(boss, RPC_WORKSPACE_GONE, 0, &w, sizeof(w), -1);
 	sync_boss();
-	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
+			 -EACCES);
 	assert_int_equal(end(), 0);
 }
 
@@ -628,10 +652,12 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_before_init), cmocka_unit_test(test_init),	 cmocka_unit_test(test_secrets),
-		cmocka_unit_test(test_documents),   cmocka_unit_test(test_credentials), cmocka_unit_test(test_leaves),
-		cmocka_unit_test(test_bad_proxies), cmocka_unit_test(test_audit_keys),	 cmocka_unit_test(test_again),
-		cmocka_unit_test(test_gone),	    cmocka_unit_test(test_bad_boss),
+		cmocka_unit_test(test_before_init), cmocka_unit_test(test_init),
+		cmocka_unit_test(test_secrets),     cmocka_unit_test(test_documents),
+		cmocka_unit_test(test_credentials), cmocka_unit_test(test_leaves),
+		cmocka_unit_test(test_bad_proxies), cmocka_unit_test(test_audit_keys),
+		cmocka_unit_test(test_again),       cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_bad_boss),
 	};
 
 	if (geteuid() != 0) {

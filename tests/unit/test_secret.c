@@ -107,7 +107,7 @@ static void test_flags(void **state)
 	secret_bytes(s)[0] = 1;
 	assert_true(smaps_flag(secret_view(s), " dd")); /* not dumped */
 	assert_true(smaps_flag(secret_view(s), " wf")); /* wiped on fork */
-#ifndef __SANITIZE_ADDRESS__ /* mlock is a no-op there */
+#ifndef __SANITIZE_ADDRESS__                            /* mlock is a no-op there */
 	if (secret_locked(s))
 		assert_true(smaps_flag(secret_view(s), " lo"));
 #endif
@@ -170,7 +170,10 @@ static int little_lock(void *arg)
 	for (i = 0; i < ARRAY_SIZE(s); i++)
 		if (secret_new(32, &s[i], NULL) != 0)
 			return 1;
-	return secret_locked(s[0]) && secret_locked(s[1]) && !secret_locked(s[2]) && !secret_locked(s[3]) ? 0 : 2;
+	return secret_locked(s[0]) && secret_locked(s[1]) && !secret_locked(s[2]) &&
+			       !secret_locked(s[3])
+		       ? 0
+		       : 2;
 }
 
 /* First in the list: the memory of having locked a page is the process's. */
@@ -198,7 +201,8 @@ static int pipe_of(const void *p, size_t len)
 	return fd[0];
 }
 
-static int feed(const void *p, size_t len, size_t max, unsigned int flags, struct secret **ret, struct err *e)
+static int feed(const void *p, size_t len, size_t max, unsigned int flags, struct secret **ret,
+		struct err *e)
 {
 	int fd = pipe_of(p, len), rc = secret_read_fd(fd, max, flags, 1000, ret, e);
 
@@ -337,9 +341,11 @@ static void test_read_parts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_limits),	   cmocka_unit_test(test_guarded),   cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_sizes),	   cmocka_unit_test(test_cut_same),  cmocka_unit_test(test_read_good),
-		cmocka_unit_test(test_read_bad),   cmocka_unit_test(test_read_slow), cmocka_unit_test(test_read_parts),
+		cmocka_unit_test(test_limits),     cmocka_unit_test(test_guarded),
+		cmocka_unit_test(test_flags),      cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_cut_same),   cmocka_unit_test(test_read_good),
+		cmocka_unit_test(test_read_bad),   cmocka_unit_test(test_read_slow),
+		cmocka_unit_test(test_read_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

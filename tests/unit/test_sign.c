@@ -31,7 +31,8 @@ static void test_vectors(void **state)
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(vectors); i++) {
 		uint8_t seed[SIGN_SEED_LEN], want_pub[SIGN_PUBLIC_LEN], want[SIGN_SIG_LEN], msg[8];
-		uint8_t pub[SIGN_PUBLIC_LEN], key[SIGN_KEY_LEN], sig[SIGN_SIG_LEN], again[SIGN_PUBLIC_LEN];
+		uint8_t pub[SIGN_PUBLIC_LEN], key[SIGN_KEY_LEN], sig[SIGN_SIG_LEN],
+			again[SIGN_PUBLIC_LEN];
 		size_t n = strlen(vectors[i].msg) / 2;
 
 		assert_int_equal(sign_unhex(vectors[i].seed, 64, seed, sizeof(seed)), 0);
@@ -50,7 +51,8 @@ static void test_vectors(void **state)
 
 static void test_changed(void **state)
 {
-	uint8_t pub[SIGN_PUBLIC_LEN], other[SIGN_PUBLIC_LEN], key[SIGN_KEY_LEN], key2[SIGN_KEY_LEN], sig[SIGN_SIG_LEN];
+	uint8_t pub[SIGN_PUBLIC_LEN], other[SIGN_PUBLIC_LEN], key[SIGN_KEY_LEN], key2[SIGN_KEY_LEN],
+		sig[SIGN_SIG_LEN];
 	char doc[] = "{\"format\":1}\n";
 	size_t len = sizeof(doc) - 1, i;
 
@@ -87,7 +89,8 @@ static void test_changed(void **state)
 
 static void test_hex(void **state)
 {
-	static const char *const bad[] = {"", "0", "000", "00000", "000g", "00 0", "0x00", "00\n0", "-000", "+000", "@000"};
+	static const char *const bad[] = {"",     "0",     "000",  "00000", "000g", "00 0",
+					  "0x00", "00\n0", "-000", "+000",  "@000"};
 	uint8_t out[2] = {7, 7};
 	char text[5];
 	size_t i;

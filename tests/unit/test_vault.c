@@ -30,7 +30,8 @@ static struct secret *text(const char *s)
 
 static void clean(void)
 {
-	static const char *const names[] = {"vault.bin", "vault.bin.new", "vault.bak", "was-vault.bin", "was-vault.bak"};
+	static const char *const names[] = {"vault.bin", "vault.bin.new", "vault.bak",
+					    "was-vault.bin", "was-vault.bak"};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++)
@@ -60,8 +61,10 @@ static bool holds(const struct vault *v, const char *ws, const char *name, const
 
 static struct vault *create(const struct vault_io *io, int want)
 {
-	struct secret *sign = text("signing"), *ca = text("certificate authority"), *audit = text("audit");
-	const struct vault_item items[] = {{VAULTREC_SIGNING_KEY, sign}, {VAULTREC_CA, ca}, {VAULTREC_AUDIT, audit}};
+	struct secret *sign = text("signing"), *ca = text("certificate authority"),
+		      *audit = text("audit");
+	const struct vault_item items[] = {
+		{VAULTREC_SIGNING_KEY, sign}, {VAULTREC_CA, ca}, {VAULTREC_AUDIT, audit}};
 	struct vault *v = NULL;
 
 	assert_int_equal(vault_create(dir, key, items, ARRAY_SIZE(items), io, &v, NULL), want);
@@ -161,8 +164,9 @@ static void test_life(void **state)
 
 static void test_refused(void **state)
 {
-	static const char *const names[][2] = {{"", "KEY"}, {"demo", ""}, {"Demo", "KEY"}, {"demo", "key"},
-					       {"../x", "KEY"}, {"demo", "K-Y"}, {"demo", "1KEY"}, {"", ""}};
+	static const char *const names[][2] = {{"", "KEY"},      {"demo", ""},    {"Demo", "KEY"},
+					       {"demo", "key"},  {"../x", "KEY"}, {"demo", "K-Y"},
+					       {"demo", "1KEY"}, {"", ""}};
 	struct vault *v = create(NULL, 0);
 	struct secret *s = NULL, *big = NULL;
 	struct err e = {0};
@@ -173,7 +177,8 @@ static void test_refused(void **state)
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		assert_int_equal(set(v, names[i][0], names[i][1], "v"), -EINVAL);
 		assert_int_equal(vault_delete(v, names[i][0], names[i][1], &e), -EINVAL);
-		assert_int_equal(vault_read(v, VAULTREC_SECRET, names[i][0], names[i][1], &s, &e), -EINVAL);
+		assert_int_equal(vault_read(v, VAULTREC_SECRET, names[i][0], names[i][1], &s, &e),
+				 -EINVAL);
 		assert_false(vault_has(v, names[i][0], names[i][1]));
 	}
 	assert_int_equal(vault_read(v, VAULTREC_CA, "demo", "", &s, &e), -EINVAL);
@@ -276,7 +281,8 @@ static void test_damage(void **state)
 }
 
 /* Writes a file from records, as one without the mac key can: the end and its mac are the old ones. */
-static int open_forged(const struct vaultrec_head *h, const struct vaultrec *recs, const uint8_t *old, size_t old_len)
+static int open_forged(const struct vaultrec_head *h, const struct vaultrec *recs,
+		       const uint8_t *old, size_t old_len)
 {
 	static const uint8_t no_key[VAULTREC_KEY_LEN];
 	uint8_t out[8192];
@@ -359,11 +365,12 @@ static void test_forged(void **state)
 /* ---- the power cut ---- */
 
 struct disk {
-	int step, cut;		 /* steps so far; the one at which the power goes */
-	bool half;		 /* the cut step is still done (a write: half of it) */
+	int step, cut; /* steps so far; the one at which the power goes */
+	bool half;     /* the cut step is still done (a write: half of it) */
 	bool dead;
-	bool dirty_new, dirty_vault, dirty_bak; /* bytes of the file under that name are not durable */
-	bool renamed_vault, renamed_bak;	/* the name is not durable */
+	bool dirty_new, dirty_vault,
+		dirty_bak;               /* bytes of the file under that name are not durable */
+	bool renamed_vault, renamed_bak; /* the name is not durable */
 };
 
 static bool disk_cut(struct disk *d)
@@ -473,8 +480,11 @@ static void disk_restart(const struct disk *d, int how, bool undo)
 
 static struct vault_io disk_io(struct disk *d)
 {
-	return (struct vault_io){
-		.ctx = d, .write = disk_write, .fsync = disk_fsync, .rename = disk_rename, .create = disk_create};
+	return (struct vault_io){.ctx = d,
+				 .write = disk_write,
+				 .fsync = disk_fsync,
+				 .rename = disk_rename,
+				 .create = disk_create};
 }
 
 enum change { ADD, REPLACE, DELETE, DROP, CHANGES };
@@ -504,15 +514,17 @@ static bool after_change(const struct vault *v, enum change c)
 	bool drop = c == DROP;
 
 	return holds(v, "demo", "KEY",
-		     c == REPLACE	    ? "second value, a longer one" :
-		     c == DELETE || drop ? NULL :
-					   "first value") &&
-	       holds(v, "demo", "KEY2", drop ? NULL : "kept") && holds(v, "demo", "NEW", c == ADD ? "new value" : NULL) &&
+		     c == REPLACE          ? "second value, a longer one"
+		     : c == DELETE || drop ? NULL
+					   : "first value") &&
+	       holds(v, "demo", "KEY2", drop ? NULL : "kept") &&
+	       holds(v, "demo", "NEW", c == ADD ? "new value" : NULL) &&
 	       holds(v, "other", "KEY", "of another");
 }
 
 /* One change with the power cut at d->cut; true when it went through without reaching the cut. */
-static bool cut_once(struct disk *d, enum change c, int how, bool undo, const char *image, size_t len)
+static bool cut_once(struct disk *d, enum change c, int how, bool undo, const char *image,
+		     size_t len)
 {
 	struct vault_io io = disk_io(d);
 	struct vault *v = NULL;
@@ -529,7 +541,8 @@ static bool cut_once(struct disk *d, enum change c, int how, bool undo, const ch
 	vault_free(v);
 	disk_restart(d, how, undo);
 	if (vault_open(dir, key, NULL, &v, &e) < 0)
-		fail_msg("change %d, cut %d, half %d, lost %d, undo %d: %s", c, d->cut, d->half, how, undo, e.text);
+		fail_msg("change %d, cut %d, half %d, lost %d, undo %d: %s", c, d->cut, d->half,
+			 how, undo, e.text);
 	if (!after_change(v, c)) {
 		assert_true(before_change(v));
 		assert_int_not_equal(rc, 0); /* what was answered 0 is kept */
@@ -563,7 +576,8 @@ static void test_power_cut(void **state)
 			do {
 				d = (struct disk){.cut = cut++, .half = variant & 1};
 				runs++;
-			} while (!cut_once(&d, (enum change)c, variant / 4, variant & 2, image, len));
+			} while (!cut_once(&d, (enum change)c, variant / 4, variant & 2, image,
+					   len));
 			assert_true(cut > 10);
 		}
 	assert_true(runs > 400);
@@ -596,7 +610,8 @@ static void test_power_cut_create(void **state)
 			v = NULL;
 			disk_restart(&d, variant / 4, variant & 2);
 			if (vault_open(dir, key, NULL, &v, NULL) == 0) {
-				assert_int_equal(vault_read(v, VAULTREC_SIGNING_KEY, "", "", &got, NULL), 0);
+				assert_int_equal(
+					vault_read(v, VAULTREC_SIGNING_KEY, "", "", &got, NULL), 0);
 				assert_true(secret_same(got, "signing", 7));
 			} else {
 				assert_int_not_equal(rc, 0);
@@ -670,10 +685,14 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_life),	  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_wrong_key), cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_forged),	  cmocka_unit_test(test_power_cut),
-		cmocka_unit_test(test_power_cut_create), cmocka_unit_test(test_no_backup),
+		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_wrong_key),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_forged),
+		cmocka_unit_test(test_power_cut),
+		cmocka_unit_test(test_power_cut_create),
+		cmocka_unit_test(test_no_backup),
 		cmocka_unit_test(test_not_a_file),
 	};
 

@@ -25,7 +25,8 @@ static uint8_t *flush(const void *p, size_t len)
 	static uint8_t *area;
 
 	if (!area) {
-		area = mmap(NULL, FILE_CAP + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		area = mmap(NULL, FILE_CAP + 4096, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		assert_true(area != MAP_FAILED && mprotect(area + FILE_CAP, 4096, PROT_NONE) == 0);
 	}
 	assert_true(len <= FILE_CAP);
@@ -34,7 +35,8 @@ static uint8_t *flush(const void *p, size_t len)
 
 static struct vaultrec_head head_of(uint32_t count)
 {
-	struct vaultrec_head h = {.id = {9, 8, 7}, .generation = 5, .count = count, .wrap_count = 1};
+	struct vaultrec_head h = {
+		.id = {9, 8, 7}, .generation = 5, .count = count, .wrap_count = 1};
 
 	h.wraps[0] = (struct vaultrec_wrap){.kind = VAULTREC_WRAP_KEYFILE,
 					    .params = wrapped,
@@ -43,8 +45,8 @@ static struct vaultrec_head head_of(uint32_t count)
 	return h;
 }
 
-static struct vaultrec rec_of(const struct vaultrec_head *h, uint8_t kind, const char *ws, const char *name,
-			      const char *value, uint8_t *box)
+static struct vaultrec rec_of(const struct vaultrec_head *h, uint8_t kind, const char *ws,
+			      const char *name, const char *value, uint8_t *box)
 {
 	struct vaultrec r = {.kind = kind, .seq = 3, .nonce = nonce, .sealed = box};
 
@@ -56,7 +58,8 @@ static struct vaultrec rec_of(const struct vaultrec_head *h, uint8_t kind, const
 }
 
 /* A small whole file; recs in the order given. */
-static size_t file_of(uint8_t *out, const struct vaultrec_head *h, const struct vaultrec *recs, size_t n)
+static size_t file_of(uint8_t *out, const struct vaultrec_head *h, const struct vaultrec *recs,
+		      size_t n)
 {
 	struct wr w = wr_of(out, FILE_CAP);
 	size_t i;
@@ -188,11 +191,21 @@ static void test_form(void **state)
 		uint8_t kind;
 		const char *ws, *name;
 	} bad[] = {
-		{VAULTREC_SECRET, "", ""},	  {VAULTREC_SECRET, "a", ""},	  {VAULTREC_SECRET, "", "KEY"},
-		{VAULTREC_SECRET, "A", "KEY"},	  {VAULTREC_SECRET, "a", "key"},  {VAULTREC_SECRET, "a/b", "KEY"},
-		{VAULTREC_SECRET, "..", "KEY"},	  {VAULTREC_CA, "a", ""},	  {VAULTREC_CA, "", "KEY"},
-		{VAULTREC_SIGNING_KEY, "a", "K"}, {VAULTREC_AUDIT, "a", "KEY"},	  {0, "", ""},
-		{5, "", ""},			  {VAULTREC_END, "", ""},	  {0x80, "a", "KEY"},
+		{VAULTREC_SECRET, "", ""},
+		{VAULTREC_SECRET, "a", ""},
+		{VAULTREC_SECRET, "", "KEY"},
+		{VAULTREC_SECRET, "A", "KEY"},
+		{VAULTREC_SECRET, "a", "key"},
+		{VAULTREC_SECRET, "a/b", "KEY"},
+		{VAULTREC_SECRET, "..", "KEY"},
+		{VAULTREC_CA, "a", ""},
+		{VAULTREC_CA, "", "KEY"},
+		{VAULTREC_SIGNING_KEY, "a", "K"},
+		{VAULTREC_AUDIT, "a", "KEY"},
+		{0, "", ""},
+		{5, "", ""},
+		{VAULTREC_END, "", ""},
+		{0x80, "a", "KEY"},
 	};
 	uint8_t file[FILE_CAP];
 	struct vaultrec_head h = head_of(1), got;
@@ -245,7 +258,8 @@ static void test_head(void **state)
 					    .params_len = 24,
 					    .sealed = wrapped,
 					    .sealed_len = sizeof(wrapped)};
-	h.wraps[2] = (struct vaultrec_wrap){.kind = 200, .params = file, .sealed = file, .sealed_len = 500};
+	h.wraps[2] = (struct vaultrec_wrap){
+		.kind = 200, .params = file, .sealed = file, .sealed_len = 500};
 	h.wrap_count = 3;
 	{
 		uint8_t more[FILE_CAP];
@@ -304,10 +318,15 @@ static void test_bound(void **state)
 
 static void test_wrap(void **state)
 {
-	uint8_t key[VAULTREC_KEY_LEN] = {1, 2}, master[VAULTREC_KEY_LEN] = {5, 6, 7}, got[VAULTREC_KEY_LEN];
+	uint8_t key[VAULTREC_KEY_LEN] = {1, 2}, master[VAULTREC_KEY_LEN] = {5, 6, 7},
+		got[VAULTREC_KEY_LEN];
 	uint8_t box[VAULTREC_WRAPPED_LEN] = {1}, k1[VAULTREC_KEY_LEN], k2[VAULTREC_KEY_LEN];
 	struct vaultrec_head h = head_of(0), other;
-	struct vaultrec_wrap w = {.kind = VAULTREC_WRAP_KEYFILE, .params = box, .sealed = box, .sealed_len = sizeof(box)}, x;
+	struct vaultrec_wrap w = {.kind = VAULTREC_WRAP_KEYFILE,
+				  .params = box,
+				  .sealed = box,
+				  .sealed_len = sizeof(box)},
+			     x;
 	size_t i;
 
 	(void)state;
@@ -341,9 +360,10 @@ static void test_wrap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_truncated), cmocka_unit_test(test_bit_flips),
-		cmocka_unit_test(test_order),	   cmocka_unit_test(test_form),	     cmocka_unit_test(test_head),
-		cmocka_unit_test(test_bound),	   cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_bit_flips),  cmocka_unit_test(test_order),
+		cmocka_unit_test(test_form),       cmocka_unit_test(test_head),
+		cmocka_unit_test(test_bound),      cmocka_unit_test(test_wrap),
 	};
 
 	assert_true(sodium_init() >= 0);
