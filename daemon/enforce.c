@@ -96,7 +96,7 @@ struct enforce {
 /* The program that libbpf last said would not load; libbpf's print function has no context. */
 static char refused[64];
 
-static int on_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+static int printf_like(2, 0) on_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	char text[512], *nl;
 	const char *at;

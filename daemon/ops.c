@@ -90,7 +90,7 @@ static int ops_init_key(struct ops *o)
 		return rc;
 	rc = fdio_replace(o->p->state_dir, "vault.key", key, len, 0600);
 	explicit_bzero(key, len);
-	return rc < 0 ? err_set(o->e, rc, "cannot write %s/vault.key: %s; remove %s/vault/vault.bin and try again",
+	return rc < 0 ? err_set(o->e, rc, "cannot write %s/vault.key: %s; remove what is in %s/vault and try again",
 				o->p->cfg.state_dir, strerror(-rc), o->p->cfg.state_dir)
 		      : 0;
 }

@@ -135,6 +135,12 @@ static void parent_lost(struct parent *p)
 
 /* ---- loop ---- */
 
+/* The shorter of two waits in ms, -1 being for ever. */
+static int parent_sooner(int a, int b)
+{
+	return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
 static int parent_turn(void *ctx, uint64_t now_ms)
 {
 	struct parent *p = ctx;
@@ -144,15 +150,14 @@ static int parent_turn(void *ctx, uint64_t now_ms)
 	if (p->initialised && p->sweep_ms <= now_ms) {
 		enforce_sweep(p->en, now_ms * 1000000ULL);
 		parent_lost(p);
-		if (p->audit && audit_flush(p->audit) < 0)
-			log_error("the audit log %s cannot be written", p->cfg.audit_log);
 		p->sweep_ms = now_ms + PARENT_SWEEP_MS;
 	}
-	if (next && (wait < 0 || (next > now_ms ? next - now_ms : 0) < (uint64_t)wait))
-		wait = next > now_ms ? (int)(next - now_ms) : 10;
-	if (p->initialised && (wait < 0 || wait > PARENT_SWEEP_MS))
-		wait = PARENT_SWEEP_MS;
-	return wait;
+	if (p->audit && audit_wait_ms(p->audit, now_ms) == 0 && audit_flush(p->audit) < 0)
+		log_error("the audit log %s cannot be written", p->cfg.audit_log);
+	if (next)
+		wait = parent_sooner(wait, next > now_ms ? (int)(next - now_ms) : 10);
+	wait = parent_sooner(wait, p->initialised ? PARENT_SWEEP_MS : -1);
+	return parent_sooner(wait, p->audit ? audit_wait_ms(p->audit, now_ms) : -1);
 }
 
 static void parent_on_signal(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -349,9 +354,7 @@ int parent_serve(struct parent *p, struct err *e)
 	if (rc == 0)
 		rc = workspaces_load(p, e);
 	if (rc == 0)
-		rc = workspaces_tell(p, &p->procs[PROC_KEEPER]) < 0 || guards_tell(p, &p->procs[PROC_KEEPER]) < 0
-			     ? err_set(e, -EPIPE, "the keeper is gone")
-			     : 0;
+		rc = workspaces_tell(p, &p->procs[PROC_KEEPER]) < 0 ? err_set(e, -EPIPE, "the keeper is gone") : 0;
 	return rc < 0 ? rc : proc_start_facing(p, e);
 }
 

@@ -370,7 +370,7 @@ static int proc_keeper_start(struct parent *p, struct err *e)
 		if (p->initialised)
 			rc = proc_vault_open(p, e);
 	}
-	if (rc == 0 && workspaces_tell(p, c) < 0)
+	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0))
 		return err_set(e, -EIO, "the keeper did not take the workspaces");
 	return rc < 0 ? rc : proc_go(p, c, e);
 }

@@ -1,14 +1,14 @@
 /* sandbox.c: see sandbox.h. One table of system calls, a bit per role, the reason beside each entry. Calls whose
- * arguments matter are in sandbox_rules_special(). The default is to kill the process: a call that is not here is either
+ * arguments matter are in sandbox_args. The default is to kill the process: a call that is not here is either
  * a bug of ours or somebody else's code.
  */
 #include "sandbox.h"
 
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -79,15 +79,13 @@ static const struct sandbox_call sandbox_calls[] = {
 	{SCMP_SYS(pread64), K | R | P, "documents in memfds"},
 	{SCMP_SYS(fstat), K | R | P, "size of a memfd"},
 	{SCMP_SYS(newfstatat), K | R | P, "fstat, as newer libcs call it"},
-	{SCMP_SYS(lseek), K, "files of the vault"},
-	{SCMP_SYS(fdatasync), K | P, "audit lines, the vault"},
+	{SCMP_SYS(fdatasync), P, "audit lines"},
 	{SCMP_SYS(fsync), K, "the vault is replaced in whole"},
-	{SCMP_SYS(renameat), K, "the same"},
+	{SCMP_SYS(openat), K, "the vault, in its own directory: its user owns nothing else"},
+	{SCMP_SYS(renameat), K, "the vault, likewise"},
 	{SCMP_SYS(renameat2), K, "the same, as libc calls it"},
 	{SCMP_SYS(unlinkat), K, "what a broken replacement left"},
-	{SCMP_SYS(fchmod), K, "mode of the new vault file"},
-	{SCMP_SYS(linkat), K, "the vault's backup"},
-	{SCMP_SYS(flock), K, "one keeper for a vault"},
+	{SCMP_SYS(fcntl), ALL, "flags, seals, duplicates"},
 	{SCMP_SYS(accept4), H | R | P, "a new daemon; guarded clients"},
 	{SCMP_SYS(getsockopt), H | R | P, "SO_PEERCRED, the record, SO_ERROR"},
 	{SCMP_SYS(setsockopt), R | P, "TCP_NODELAY and the like"},
@@ -125,40 +123,40 @@ static const struct sandbox_call sandbox_calls[] = {
 	{SCMP_SYS(exit_group), ALL, "the end"},
 };
 
-/* Memory that is never executable; sockets of the internet alone; files without a path from outside. */
-static int sandbox_rules_special(scmp_filter_ctx ctx, enum sandbox_role role)
+/* Calls allowed for some values of one argument. */
+static const struct sandbox_arg {
+	int nr;
+	unsigned int roles;
+	unsigned int arg;
+	enum scmp_compare op;
+	uint64_t a, b; /* SCMP_CMP_EQ: value; SCMP_CMP_MASKED_EQ: mask, value */
+	const char *why;
+} sandbox_args[] = {
+	{SCMP_SYS(mmap), ALL, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0, "memory, never executable"},
+	{SCMP_SYS(mprotect), ALL, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0, "guard pages, likewise"},
+	{SCMP_SYS(ioctl), ALL, 1, SCMP_CMP_EQ, FIONREAD, 0, "libraries; nothing of a terminal"},
+	{SCMP_SYS(ioctl), ALL, 1, SCMP_CMP_EQ, FIONBIO, 0, "libraries"},
+	{SCMP_SYS(prctl), ALL, 0, SCMP_CMP_EQ, PR_SET_VMA, 0, "libc names its memory"},
+	{SCMP_SYS(socket), R | P, 0, SCMP_CMP_EQ, AF_INET, 0, "upstreams, DNS servers"},
+	{SCMP_SYS(socket), R | P, 0, SCMP_CMP_EQ, AF_INET6, 0, "the same"},
+};
+
+static int sandbox_special(scmp_filter_ctx ctx, enum sandbox_role role)
 {
-	const int domains[] = {AF_INET, AF_INET6};
 	unsigned int bit = 1u << role;
 	size_t i;
-	int rc;
+	int rc = 0;
 
-	rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-			      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	/* F_GETFL, F_SETFL and the seals; F_DUPFD_CLOEXEC for libraries */
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 0);
-	/* FIONREAD and FIONBIO of libraries; a terminal on stderr (TIOCSTI) is what must not be reached */
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, 0x541b));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, 0x5421));
-	/* names for memory, and asking again whether the process is dumpable */
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA));
-	for (i = 0; i < ARRAY_SIZE(domains) && rc == 0 && (bit & (R | P)); i++)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domains[i]));
-	/* The keeper's own directory, by its descriptor: it owns nothing else on the disk. */
-	if (rc == 0 && (bit & K))
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-				      SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)(uint32_t)AT_FDCWD));
+	for (i = 0; i < ARRAY_SIZE(sandbox_args) && rc == 0; i++) {
+		const struct sandbox_arg *x = &sandbox_args[i];
+		struct scmp_arg_cmp cmp = {x->arg, x->op, x->a, x->b};
+
+		if (x->roles & bit)
+			rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, x->nr, 1, &cmp);
+	}
 	/* c-ares and OpenSSL look for files of /etc now and then: not there, rather than the end. */
 	if (rc == 0 && (bit & (R | P)))
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0);
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0, NULL);
 	return rc;
 }
 
@@ -170,9 +168,9 @@ int sandbox_lock(enum sandbox_role role, struct err *e)
 
 	for (i = 0; i < ARRAY_SIZE(sandbox_calls) && rc == 0; i++)
 		if (sandbox_calls[i].roles & (1u << role))
-			rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, sandbox_calls[i].nr, 0);
+			rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, sandbox_calls[i].nr, 0, NULL);
 	if (rc == 0)
-		rc = sandbox_rules_special(ctx, role);
+		rc = sandbox_special(ctx, role);
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	if (ctx)

@@ -104,6 +104,7 @@ static int broke(int line, const char *what)
 static int agent_enter(const struct place *at)
 {
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+	CHECK(prctl(PR_SET_NAME, "agent-in-test") == 0);
 	CHECK(at->cgroup < 0 || cgroup_move(at->cgroup, getpid(), NULL) == 0);
 	CHECK(at->netns < 0 || setns(at->netns, CLONE_NEWNET) == 0);
 	if (at->root)
@@ -340,7 +341,7 @@ static void check_record(const struct side *s, const struct dialled *d, const st
 	assert_int_equal(r->netns, s->cookie);
 	assert_int_equal(r->pid, pid);
 	assert_int_equal(r->uid, 65534);
-	assert_string_equal((const char *)r->comm, "test_enforce");
+	assert_string_equal((const char *)r->comm, "agent-in-test");
 	assert_true(r->cookie != 0);
 	assert_true(r->at <= now_ns() && now_ns() - r->at < 10000000000ull);
 }
