@@ -740,4 +740,4 @@ int listen_getsockopt(struct bpf_sockopt *ctx)
 	return 1;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";

@@ -38,6 +38,7 @@ static int what(const struct cli *c, struct wanted *w, struct err *e)
 
 	*w = (struct wanted){.filter.workspace = args_value(&c->args, 'w'), .last = UINT64_MAX};
 	w->follow = args_value(&c->args, 'F') != NULL;
+	w->filter.no_probes = !c->json && !args_value(&c->args, 'a');
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (last) {
 		if (!last[0] || strlen(last) > 9 || strspn(last, "0123456789") != strlen(last))
@@ -72,7 +73,7 @@ static int to_skip(int fd, const struct wanted *w, off_t *at, uint64_t *skip, st
 	*at = 0;
 	if (w->last == UINT64_MAX)
 		return 0;
-	if (!w->filter.since_ns && !w->filter.workspace && w->last > 0)
+	if (!w->filter.since_ns && !w->filter.workspace && !w->filter.no_probes && w->last > 0)
 		return log_lines_tail(fd, w->last, at, e);
 	rc = log_lines_open(&l, fd, 0, e);
 	while (!rc && (rc = log_lines_next(&l, &line, &len, e)) > 0) {

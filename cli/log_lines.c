@@ -101,9 +101,13 @@ bool log_lines_pass(const struct log_filter *f, const char *line, size_t len)
 {
 	auto_json json_t *j = NULL;
 
-	if (!f->since_ns && !f->workspace)
+	if (!f->since_ns && !f->workspace && !f->no_probes)
 		return true;
 	j = json_loadb(line, len, 0, NULL);
+	if (f->no_probes && !strcmp(client_text(j, "detail"), LOG_LINES_PROBE))
+		return false;
+	if (!f->since_ns && !f->workspace)
+		return true;
 	if (!j || (f->since_ns && time_of(j) < f->since_ns - f->since_ns % 1000000000u))
 		return false;
 	return !f->workspace || !strcmp(client_text(j, "workspace"), f->workspace);

@@ -29,9 +29,13 @@ int log_lines_next(struct log_lines *l, const char **line, size_t *len, struct e
 /* Where the last n lines begin, when the file ends at size. */
 int log_lines_tail(int fd, uint64_t n, off_t *ret, struct err *e) must_check;
 
+/* The daemon's words for such a refusal (parent.c). */
+#define LOG_LINES_PROBE "connect: no datagram was sent"
+
 struct log_filter {
 	uint64_t since_ns;     /* 0: all */
 	const char *workspace; /* NULL: all */
+	bool no_probes;	       /* without refused UDP connect()s, by which getaddrinfo(3) sorts: nothing was sent */
 };
 
 /* Does the line pass; a line that is not JSON does when nothing is asked for. Pure. */

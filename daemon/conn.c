@@ -159,6 +159,7 @@ static bool conn_peek_more(struct conn *c, size_t n)
 {
 	int low = (int)n + 1;
 
+	c->low_water = true;
 	if ((c->agent.fired & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ||
 	    setsockopt(c->agent.fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)) < 0) {
 		/* Clients that try several addresses leave without a word: nothing was asked for. */
@@ -174,7 +175,7 @@ static bool conn_peeked(struct conn *c)
 {
 	const int low = 1;
 
-	return setsockopt(c->agent.fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)) == 0;
+	return !c->low_water || setsockopt(c->agent.fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)) == 0;
 }
 
 static bool conn_not_http(struct conn *c, const char *detail)

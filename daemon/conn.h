@@ -39,6 +39,7 @@ struct conn {
 	struct eg_record rec;
 	char sni[RPC_HOST_MAX];
 	bool tls;
+	bool low_water;	     /* SO_RCVLOWAT was raised */
 	bool waits_record, waits_again; /* on the list of proxy.h */
 	struct conn *next_record, *next_again, *next_dead;
 	uint64_t deadline_ms; /* 0: none */

@@ -55,7 +55,9 @@ static void exchange_record_outcome(struct conn *c)
 	struct exchange *x = c->x;
 	struct audit_entry en = {.kind = AUDIT_OUTCOME, .id = x->id, .detail = x->detail, .has_ms = true};
 
-	conn_describe(c, &en);
+	/* Who it was stands in the decision of the same id. */
+	en.guard = c->rec.guard;
+	en.workspace = c->guard->workspace->name;
 	en.host = x->host;
 	en.host_len = strlen(x->host);
 	en.allow = x->verdict == REASON_NONE;
@@ -355,7 +357,10 @@ static enum reason exchange_judge(struct conn *c)
 	}
 	if (rq->meaning.websocket)
 		exchange_no_websocket(rq);
-	(void)snprintf(x->method, sizeof(x->method), "%.*s", (int)rq->head.method.len, rq->head.method.p);
+	if (rq->head.method.len >= sizeof(x->method))
+		return REASON_BAD_REQUEST;
+	memcpy(x->method, rq->head.method.p, rq->head.method.len);
+	x->method[rq->head.method.len] = '\0';
 	x->agent_keep = rq->meaning.keep_alive;
 	x->agent_minor0 = rq->head.minor == 0;
 	body_init(&x->up_body, rq->meaning.framing, rq->meaning.length, rq->meaning.framing);
@@ -690,7 +695,7 @@ static bool exchange_send(struct conn *c)
 	struct exchange *x = c->x;
 	int rc;
 
-	/* It was alive when it was taken; the keeper took its time. Nothing has been sent. */
+	/* Nothing has been sent yet: a pooled connection that is gone can still be replaced. */
 	if (x->up->reused && !upstream_alive(x->up))
 		return exchange_redial(c);
 	rc = exchange_write_head(c);

@@ -102,6 +102,9 @@ static void parent_event(void *ctx, const struct eg_event *ev)
 	};
 
 	(void)snprintf(detail, sizeof(detail), "%s%s%s", parent_hook_word(ev->hook), class ? ": " : "", class ? class : "");
+	/* getaddrinfo(3) connects UDP sockets to sort addresses: a person reading the log may leave these out. */
+	if (ev->hook == EG_HOOK_CONNECT && ev->reason == EG_REASON_UDP)
+		(void)snprintf(detail, sizeof(detail), "connect: no datagram was sent");
 	en.detail = detail;
 	if (p->audit && audit_add(p->audit, &en, loop_wall_ns()) < 0)
 		log_error("a denial of the kernel could not be recorded; it was denied all the same");

@@ -68,21 +68,30 @@ void side_event(struct side *s, struct loop *l, uint32_t events)
 	}
 }
 
+/* Events that came, that nobody wants now, and that would come again at once. */
+static uint32_t side_unwanted(const struct side *s, uint32_t want)
+{
+	uint32_t again = s->fired & s->armed & ~want;
+
+	if (!s->readable)
+		again &= ~(uint32_t)EPOLLIN; /* it was read to the end: it comes no more by itself */
+	return again;
+}
+
 int side_arm(struct side *s, struct loop *l, bool want_in)
 {
-	uint32_t want = 0, fired = s->fired;
+	uint32_t want = 0, unwanted;
 	int rc;
 
-	s->fired = 0;
-	if (!s->watched)
-		return 0;
 	if ((want_in && !s->ended) || s->write_waits_in)
 		want |= EPOLLIN;
 	if (s->tell_end && !s->ended)
 		want |= EPOLLRDHUP;
 	if ((s->blocked && !s->write_waits_in) || s->read_waits_out)
 		want |= EPOLLOUT;
-	if (!(want & ~s->armed) && !(fired & s->armed & ~want))
+	unwanted = side_unwanted(s, want);
+	s->fired = 0;
+	if (!s->watched || (!(want & ~s->armed) && !unwanted))
 		return 0;
 	rc = loop_change(l, s->fd, s->key, want);
 	if (rc == 0)

@@ -365,16 +365,11 @@ bool upstream_alive(struct upstream *u)
 
 struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn)
 {
-	struct upstream *u, *next;
+	struct upstream *u;
 
-	for (u = p->bucket[upstream_hash(key) % UPSTREAM_BUCKETS]; u; u = next) {
-		next = u->chain;
+	for (u = p->bucket[upstream_hash(key) % UPSTREAM_BUCKETS]; u; u = u->chain) {
 		if (!upstream_same(&u->key, key))
 			continue;
-		if (!upstream_alive(u)) {
-			upstream_drop(u);
-			continue;
-		}
 		upstream_leave(u);
 		u->state = UPSTREAM_BUSY;
 		u->reused = true;

@@ -61,7 +61,8 @@ struct upstream {
 int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max, struct upstreams **ret) must_check;
 struct upstreams *upstreams_free(struct upstreams *p);
 
-/* An idle, living connection of this key, now the owner's; NULL: there is none. */
+/* An idle connection of this key, now the owner's; NULL: there is none. Ask upstream_alive() right
+ * before it is used. */
 struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn);
 /* Starts a new one. The caller has judged the addresses. fn is not called before the return, but the
  * state may already be DEAD. */
