@@ -30,11 +30,12 @@ int ctl_open(struct parent *p, struct err *e)
 	int rc;
 
 	if (strlen(p->cfg.control) >= sizeof(sa.sun_path))
-		return err_set(e, -ENAMETOOLONG, "the path of the control socket is too long: %s", p->cfg.control);
+		return err_set(e, -ENAMETOOLONG, "the path of the control socket is too long: %s",
+			       p->cfg.control);
 	memcpy(sa.sun_path, p->cfg.control, strlen(p->cfg.control) + 1);
 	(void)unlink(sa.sun_path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(sa.sun_path, 0666) < 0 ||
-	    listen(fd, 64) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    chmod(sa.sun_path, 0666) < 0 || listen(fd, 64) < 0)
 		return err_set(e, -errno, "cannot listen on %s: %s", sa.sun_path, strerror(errno));
 	rc = loop_watch(&p->loop, fd, (struct loop_key){.kind = PARENT_CONTROL_LISTEN}, EPOLLIN);
 	if (rc < 0)
@@ -105,12 +106,14 @@ static void ctl_write(struct parent *p, size_t slot)
 			errno = rc < 0 ? -rc : 0;
 			own_close(&c->fd_out);
 		} else {
-			n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+			n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
-			struct loop_key key = {.kind = PARENT_CONTROL, .slot = (uint32_t)slot, .gen = c->gen};
+			struct loop_key key = {
+				.kind = PARENT_CONTROL, .slot = (uint32_t)slot, .gen = c->gen};
 
 			if (loop_change(&p->loop, c->fd, key, EPOLLOUT) == 0)
 				return;
@@ -129,7 +132,8 @@ static void ctl_answer(struct parent *p, size_t slot, json_t *answer, int rc, co
 
 	if (rc < 0) {
 		json_object_clear(answer);
-		(void)json_object_set_new(answer, "error", json_string(e->text[0] ? e->text : strerror(-rc)));
+		(void)json_object_set_new(answer, "error",
+					  json_string(e->text[0] ? e->text : strerror(-rc)));
 		own_close(&c->fd_out);
 	}
 	(void)json_object_set_new(answer, "ok", json_boolean(rc == 0));
@@ -226,7 +230,8 @@ void ctl_on_conn(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 
 static void ctl_accept(struct parent *p, size_t slot, int *fd)
 {
-	struct loop_key key = {.kind = PARENT_CONTROL, .slot = (uint32_t)slot, .gen = ++p->control_gen[slot]};
+	struct loop_key key = {
+		.kind = PARENT_CONTROL, .slot = (uint32_t)slot, .gen = ++p->control_gen[slot]};
 	struct ctl_conn *c = calloc(1, sizeof(*c));
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -243,8 +248,12 @@ static void ctl_accept(struct parent *p, size_t slot, int *fd)
 	c->who = (struct ops_caller){.pid = cred.pid, .uid = cred.uid};
 	p->controls[slot] = c;
 	if (guards_holds(p, cred.pid)) {
-		log_warn("pid %d sits in a guarded cgroup and asked for the control socket; refused", (int)cred.pid);
-		ctl_refuse(p, slot, "a guarded process may not talk to agentsecretsd; ask from outside the guard");
+		log_warn(
+			"pid %d sits in a guarded cgroup and asked for the control socket; refused",
+			(int)cred.pid);
+		ctl_refuse(
+			p, slot,
+			"a guarded process may not talk to agentsecretsd; ask from outside the guard");
 	}
 }
 

@@ -69,7 +69,8 @@ bool guards_holds(struct parent *p, pid_t pid)
 			continue;
 		if (p->guards[i].id == id)
 			return true;
-		(void)snprintf(outer, sizeof(outer), "%s/%s", p->cfg.cgroup_root, p->guards[i].name);
+		(void)snprintf(outer, sizeof(outer), "%s/%s", p->cfg.cgroup_root,
+			       p->guards[i].name);
 		if (cgroup_within(outer, path))
 			return true;
 	}
@@ -88,7 +89,8 @@ static struct netns_slot *guards_netns(struct parent *p, uint64_t cookie)
 	return NULL;
 }
 
-static void guards_tell_listener(struct parent *p, struct proc *to, uint16_t op, const struct rpc_listener *l, int fd)
+static void guards_tell_listener(struct parent *p, struct proc *to, uint16_t op,
+				 const struct rpc_listener *l, int fd)
 {
 	enum proc_role role = l->kind == RPC_LISTENER_PROXY ? PROC_PROXY : PROC_RESOLVER;
 
@@ -100,7 +102,8 @@ static void guards_tell_listener(struct parent *p, struct proc *to, uint16_t op,
 
 static void guards_tell_netns(struct parent *p, struct proc *to, const struct netns_slot *n)
 {
-	struct rpc_listener l = {.netns = n->cookie, .kind = RPC_LISTENER_PROXY, .port = p->cfg.proxy_port};
+	struct rpc_listener l = {
+		.netns = n->cookie, .kind = RPC_LISTENER_PROXY, .port = p->cfg.proxy_port};
 
 	l.family = AF_INET;
 	if (n->tcp4 >= 0)
@@ -133,11 +136,14 @@ static int guards_netns_use(struct parent *p, int netns_fd, uint64_t cookie, str
 		return 0;
 	n = guards_netns(p, 0);
 	if (!n)
-		return err_set(e, -ENOSPC, "more than %d network namespaces hold guards", PARENT_NETNS_MAX);
+		return err_set(e, -ENOSPC, "more than %d network namespaces hold guards",
+			       PARENT_NETNS_MAX);
 	rc = netns_sockets(netns_fd, p->listen_cgroup, p->cfg.proxy_port, false, &s, e);
 	if (rc < 0)
 		return rc;
-	*n = (struct netns_slot){.cookie = cookie, .tcp4 = take_fd(&s.fd[NETNS_TCP4]), .tcp6 = take_fd(&s.fd[NETNS_TCP6])};
+	*n = (struct netns_slot){.cookie = cookie,
+				 .tcp4 = take_fd(&s.fd[NETNS_TCP4]),
+				 .tcp6 = take_fd(&s.fd[NETNS_TCP6])};
 	netns_sockets_done(&s);
 	guards_hold_netns(p, n);
 	guards_tell_netns(p, NULL, n);
@@ -147,7 +153,8 @@ static int guards_netns_use(struct parent *p, int netns_fd, uint64_t cookie, str
 /* After the last guard of a namespace is gone its listeners go too: they would keep the namespace alive. */
 static void guards_netns_leave(struct parent *p, uint64_t cookie)
 {
-	struct rpc_listener l = {.netns = cookie, .kind = RPC_LISTENER_PROXY, .port = p->cfg.proxy_port};
+	struct rpc_listener l = {
+		.netns = cookie, .kind = RPC_LISTENER_PROXY, .port = p->cfg.proxy_port};
 	struct netns_slot *n = guards_netns(p, cookie);
 	char key[64];
 	size_t i;
@@ -188,7 +195,8 @@ static void guards_hold_one(struct parent *p, const struct guard *g)
 	size_t i, n;
 
 	for (i = 0; i < NETNS_SOCKETS; i++) {
-		(void)snprintf(key, sizeof(key), "dns/%llu/%s", (unsigned long long)g->id, guards_dns_words[i]);
+		(void)snprintf(key, sizeof(key), "dns/%llu/%s", (unsigned long long)g->id,
+			       guards_dns_words[i]);
 		if (g->dns[i] >= 0)
 			proc_hold(p, key, g->dns[i]);
 	}
@@ -247,8 +255,9 @@ int guards_tell(struct parent *p, struct proc *to)
 static int guards_write(struct parent *p, const struct guard *g)
 {
 	auto_free char *text = NULL;
-	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:i}", "workspace", g->workspace, "name", g->name, "netns",
-			      (json_int_t)g->netns, "since", (json_int_t)g->since, "dns_port", (int)g->dns_port);
+	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:i}", "workspace", g->workspace, "name",
+			      g->name, "netns", (json_int_t)g->netns, "since", (json_int_t)g->since,
+			      "dns_port", (int)g->dns_port);
 	char file[24];
 
 	if (!j)
@@ -274,11 +283,12 @@ static int guards_read(struct parent *p, uint64_t id, struct guard *g)
 	if (rc < 0)
 		return rc;
 	j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-	rc = j && json_unpack(j, "{s:s, s:s, s:I, s:I, s:i}", "workspace", &workspace, "name", &name, "netns", &netns,
-			      "since", &since, "dns_port", &dns_port) == 0
+	rc = j && json_unpack(j, "{s:s, s:s, s:I, s:I, s:i}", "workspace", &workspace, "name",
+			      &name, "netns", &netns, "since", &since, "dns_port", &dns_port) == 0
 		     ? 0
 		     : -EBADMSG;
-	if (rc == 0 && (!rules_workspace_ok(workspace) || strlen(name) >= sizeof(g->name) || strchr(name, '/')))
+	if (rc == 0 && (!rules_workspace_ok(workspace) || strlen(name) >= sizeof(g->name) ||
+			strchr(name, '/')))
 		rc = -EBADMSG;
 	if (rc == 0) {
 		g->id = id;
@@ -359,7 +369,8 @@ void guards_on_event(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 
 static int guards_watch(struct parent *p, struct guard *g)
 {
-	struct loop_key key = {.kind = PARENT_GUARD, .slot = (uint32_t)(g - p->guards), .gen = ++g->gen};
+	struct loop_key key = {
+		.kind = PARENT_GUARD, .slot = (uint32_t)(g - p->guards), .gen = ++g->gen};
 
 	g->events_fd = openat(g->cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	return g->events_fd < 0 ? -errno : loop_watch(&p->loop, g->events_fd, key, EPOLLPRI);
@@ -397,8 +408,10 @@ static void guards_take_sockets(struct guard *g, struct netns_sockets *s)
 
 static int guards_open_state(struct parent *p, const struct guard *g, struct err *e)
 {
-	struct eg_guard state = {
-		.id = g->id, .flags = EG_GUARD_OPEN, .proxy_port = p->cfg.proxy_port, .dns_port = g->dns_port};
+	struct eg_guard state = {.id = g->id,
+				 .flags = EG_GUARD_OPEN,
+				 .proxy_port = p->cfg.proxy_port,
+				 .dns_port = g->dns_port};
 
 	return enforce_set(p->en, &state, e);
 }
@@ -437,16 +450,20 @@ static int guards_build(struct parent *p, struct guard *g, pid_t pid, struct err
 	return guards_open_state(p, g, e);
 }
 
-int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret, struct err *e)
+int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret,
+		 struct err *e)
 {
 	struct guard *g = guards_slot(p);
 	int rc;
 
 	if (!g)
-		return err_set(e, -ENOSPC, "there are %d guards, which is the most; end one first (agentsecrets cgroup list)",
-			       EG_GUARDS_MAX);
+		return err_set(
+			e, -ENOSPC,
+			"there are %d guards, which is the most; end one first (agentsecrets cgroup list)",
+			EG_GUARDS_MAX);
 	(void)snprintf(g->workspace, sizeof(g->workspace), "%s", w->rules->workspace);
-	(void)snprintf(g->name, sizeof(g->name), "run-%d-%llu", (int)pid, (unsigned long long)++p->run_serial);
+	(void)snprintf(g->name, sizeof(g->name), "run-%d-%llu", (int)pid,
+		       (unsigned long long)++p->run_serial);
 	g->since = loop_wall_ns() / 1000000000ULL;
 	rc = guards_build(p, g, pid, e);
 	if (rc == 0)
@@ -474,7 +491,8 @@ static int guards_held_take(struct guards_held *held, size_t count, const char *
 }
 
 /* The namespace's listeners from the holder. */
-static void guards_netns_restore(struct parent *p, uint64_t cookie, struct guards_held *held, size_t count)
+static void guards_netns_restore(struct parent *p, uint64_t cookie, struct guards_held *held,
+				 size_t count)
 {
 	struct netns_slot *n = guards_netns(p, cookie) ? NULL : guards_netns(p, 0);
 	char key[64];
@@ -497,7 +515,8 @@ static void guards_dns_restore(struct guard *g, struct guards_held *held, size_t
 	size_t i;
 
 	for (i = 0; i < NETNS_SOCKETS; i++) {
-		(void)snprintf(key, sizeof(key), "dns/%llu/%s", (unsigned long long)g->id, guards_dns_words[i]);
+		(void)snprintf(key, sizeof(key), "dns/%llu/%s", (unsigned long long)g->id,
+			       guards_dns_words[i]);
 		g->dns[i] = guards_held_take(held, count, key);
 	}
 }
@@ -521,8 +540,8 @@ static int guards_remake(struct parent *p, struct guard *g, struct err *e)
 	return rc < 0 ? rc : guards_netns_use(p, ns, g->netns, e);
 }
 
-static int guards_restore_one(struct parent *p, struct guard *g, uint64_t id, struct guards_held *held, size_t count,
-			      struct err *e)
+static int guards_restore_one(struct parent *p, struct guard *g, uint64_t id,
+			      struct guards_held *held, size_t count, struct err *e)
 {
 	uint64_t found;
 	int rc = guards_read(p, id, g);
@@ -561,9 +580,11 @@ void guards_restore(struct parent *p, struct guards_held *held, size_t count)
 				guards_end(p, g);
 			continue;
 		}
-		log_error("guard %llu: %s; everything in it is denied", (unsigned long long)ids[i], e.text);
+		log_error("guard %llu: %s; everything in it is denied", (unsigned long long)ids[i],
+			  e.text);
 		if (enforce_set(p->en, &closed, &e) < 0)
-			log_error("guard %llu could not be closed: %s", (unsigned long long)ids[i], e.text);
+			log_error("guard %llu could not be closed: %s", (unsigned long long)ids[i],
+				  e.text);
 		if (g && g->id && cgroup_populated(g->cgroup_fd, &populated) == 0 && !populated)
 			guards_end(p, g);
 		else if (g)

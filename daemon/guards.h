@@ -20,7 +20,8 @@ void guards_done(struct parent *p);
 
 /* A fresh cgroup for `pid`, of `workspace`: listeners, links, then the process is moved in. On failure nothing
  * is left behind and the process is where it was. */
-int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret, struct err *e) must_check;
+int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret,
+		 struct err *e) must_check;
 
 struct guard *guards_find(struct parent *p, uint64_t id);
 size_t guards_of_workspace(struct parent *p, const char *workspace);

@@ -126,7 +126,8 @@ static int holder_list(void *ctx, uint32_t peer, struct rpc_msg *m)
 		struct rpc_hold hold;
 
 		memcpy(hold.key, h->kept[i].key, sizeof(hold.key));
-		rc = rpc_send(h->boss.fd, RPC_HOLD_ITEM, m->id, &hold, sizeof(hold), NULL, 0, h->kept[i].fd);
+		rc = rpc_send(h->boss.fd, RPC_HOLD_ITEM, m->id, &hold, sizeof(hold), NULL, 0,
+			      h->kept[i].fd);
 	}
 	return rc < 0 ? rc : rpc_send(h->boss.fd, RPC_HOLD_END, m->id, NULL, 0, NULL, 0, -1);
 }
@@ -162,7 +163,8 @@ static void holder_on_boss(void *ctx, uint32_t slot, uint16_t gen, uint32_t even
 		return;
 	rc = rpc_serve(&h->boss, holder_rows, ARRAY_SIZE(holder_rows), h, h->buf, 256);
 	if (rc < 0) {
-		log_info("the daemon is gone (%s); keeping %zu descriptors", strerror(-rc), h->count);
+		log_info("the daemon is gone (%s); keeping %zu descriptors", strerror(-rc),
+			 h->count);
 		own_close(&h->boss.fd);
 	}
 }
@@ -213,7 +215,8 @@ static int holder_run(struct holder *h, struct err *e)
 	loop_on(&h->loop, HOLDER_LISTEN, holder_on_listen);
 	rc = loop_watch(&h->loop, h->boss.fd, (struct loop_key){.kind = HOLDER_BOSS}, EPOLLIN);
 	if (rc == 0)
-		rc = loop_watch(&h->loop, h->listen_fd, (struct loop_key){.kind = HOLDER_LISTEN}, EPOLLIN);
+		rc = loop_watch(&h->loop, h->listen_fd, (struct loop_key){.kind = HOLDER_LISTEN},
+				EPOLLIN);
 	if (rc < 0)
 		return err_set(e, rc, "epoll: %s", strerror(-rc));
 	rc = sandbox_drop(&h->cfg.holder_user, e);

@@ -91,7 +91,8 @@ int loop_run(struct loop *l)
 		for (i = 0; i < n && !l->stop; i++) {
 			uint64_t k = ev[i].data.u64;
 
-			l->fn[(uint8_t)(k >> 48)](l->ctx, (uint32_t)k, (uint16_t)(k >> 32), ev[i].events);
+			l->fn[(uint8_t)(k >> 48)](l->ctx, (uint32_t)k, (uint16_t)(k >> 32),
+						  ev[i].events);
 		}
 	}
 	return 0;

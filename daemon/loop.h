@@ -16,7 +16,7 @@
 #define LOOP_KINDS_MAX 16
 
 struct loop_key {
-	uint8_t kind;  /* row of the handler table */
+	uint8_t kind; /* row of the handler table */
 	uint16_t gen;
 	uint32_t slot;
 };

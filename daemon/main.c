@@ -45,7 +45,9 @@ int main(int argc, char **argv)
 		rc = main_child(argc, argv);
 		if (rc >= 0)
 			return rc;
-		(void)fprintf(stderr, "agentsecretsd: unknown argument %s; see agentsecretsd --help\n", argv[1]);
+		(void)fprintf(stderr,
+			      "agentsecretsd: unknown argument %s; see agentsecretsd --help\n",
+			      argv[1]);
 		return 2;
 	}
 	for (i = 1; i < argc; i++) {
@@ -61,7 +63,10 @@ int main(int argc, char **argv)
 			config = argv[i] + 9;
 			continue;
 		}
-		(void)fprintf(stderr, "agentsecretsd: unknown or incomplete option %s; see agentsecretsd --help\n", argv[i]);
+		(void)fprintf(
+			stderr,
+			"agentsecretsd: unknown or incomplete option %s; see agentsecretsd --help\n",
+			argv[i]);
 		return 2;
 	}
 	return parent_main(config);

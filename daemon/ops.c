@@ -30,7 +30,7 @@ struct ops {
 };
 
 enum ops_right {
-	OPS_ALL,   /* anybody */
+	OPS_ALL, /* anybody */
 	OPS_ROOT,
 	OPS_OWNER, /* root, or the owner of the workspace */
 };
@@ -39,7 +39,7 @@ struct ops_row {
 	const char *op;
 	enum ops_right right;
 	bool workspace; /* takes "workspace" or the current one; w is set */
-	bool vault;	/* needs `init` before */
+	bool vault;     /* needs `init` before */
 	const char *fields[6];
 	int (*fn)(struct ops *o);
 };
@@ -66,7 +66,9 @@ static int ops_audit(struct ops *o, const char *workspace, const char *detail)
 				 .detail = detail};
 
 	if (parent_audit(o->p, &en) < 0)
-		return err_set(o->e, -EIO, "the audit log %s cannot be written; nothing was changed", o->p->cfg.audit_log);
+		return err_set(o->e, -EIO,
+			       "the audit log %s cannot be written; nothing was changed",
+			       o->p->cfg.audit_log);
 	return 0;
 }
 
@@ -90,7 +92,8 @@ static int ops_init_key(struct ops *o)
 		return rc;
 	rc = fdio_replace(o->p->state_dir, "vault.key", key, len, 0600);
 	explicit_bzero(key, len);
-	return rc < 0 ? err_set(o->e, rc, "cannot write %s/vault.key: %s; remove what is in %s/vault and try again",
+	return rc < 0 ? err_set(o->e, rc,
+				"cannot write %s/vault.key: %s; remove what is in %s/vault and try again",
 				o->p->cfg.state_dir, strerror(-rc), o->p->cfg.state_dir)
 		      : 0;
 }
@@ -104,7 +107,8 @@ static int ops_init(struct ops *o)
 	int rc;
 
 	if (p->initialised)
-		return err_set(o->e, -EEXIST, "there is a vault in %s already; nothing was changed", p->cfg.state_dir);
+		return err_set(o->e, -EEXIST, "there is a vault in %s already; nothing was changed",
+			       p->cfg.state_dir);
 	rc = ops_init_key(o);
 	if (rc < 0)
 		return rc;
@@ -136,9 +140,10 @@ static int ops_doctor(struct ops *o)
 	json_t *list = json_array();
 
 	for (i = 0; i < n; i++)
-		(void)json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s}", "name", checks[i].name, "ok",
-							    checks[i].ok, "required", checks[i].required, "detail",
-							    checks[i].detail));
+		(void)json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s}", "name",
+							    checks[i].name, "ok", checks[i].ok,
+							    "required", checks[i].required,
+							    "detail", checks[i].detail));
 	ops_set(o, "checks", list);
 	return 0;
 }
@@ -152,10 +157,12 @@ static json_t *ops_kernel_numbers(struct parent *p)
 		return json_null();
 	for (i = EG_STAT_DENIED; i < EG_STAT_COUNT; i++)
 		denied += s[i];
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "redirected", (json_int_t)s[EG_STAT_REDIRECTED], "dns",
-			 (json_int_t)s[EG_STAT_DNS], "direct", (json_int_t)s[EG_STAT_DIRECT], "denied",
-			 (json_int_t)denied, "events_lost", (json_int_t)s[EG_STAT_EVENTS_LOST], "events_limited",
-			 (json_int_t)s[EG_STAT_EVENTS_LIMITED], "records_lost", (json_int_t)s[EG_STAT_RECORDS_LOST]);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "redirected",
+			 (json_int_t)s[EG_STAT_REDIRECTED], "dns", (json_int_t)s[EG_STAT_DNS],
+			 "direct", (json_int_t)s[EG_STAT_DIRECT], "denied", (json_int_t)denied,
+			 "events_lost", (json_int_t)s[EG_STAT_EVENTS_LOST], "events_limited",
+			 (json_int_t)s[EG_STAT_EVENTS_LIMITED], "records_lost",
+			 (json_int_t)s[EG_STAT_RECORDS_LOST]);
 }
 
 static json_t *ops_processes(struct parent *p)
@@ -163,11 +170,13 @@ static json_t *ops_processes(struct parent *p)
 	json_t *list = json_array();
 	size_t i;
 
-	(void)json_array_append_new(list, json_pack("{s:s, s:i, s:b}", "role", "parent", "pid", (int)getpid(), "ready", 1));
+	(void)json_array_append_new(list, json_pack("{s:s, s:i, s:b}", "role", "parent", "pid",
+						    (int)getpid(), "ready", 1));
 	for (i = 0; i < p->proc_count; i++)
 		(void)json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:b}", "role",
-							    proc_role_word(p->procs[i].role), "number",
-							    (int)p->procs[i].number, "pid", (int)p->procs[i].pid, "ready",
+							    proc_role_word(p->procs[i].role),
+							    "number", (int)p->procs[i].number,
+							    "pid", (int)p->procs[i].pid, "ready",
 							    p->procs[i].ready));
 	return list;
 }
@@ -199,14 +208,16 @@ static int ops_status(struct ops *o)
 	if (uname(&uts) < 0)
 		return err_set(o->e, -errno, "uname: %s", strerror(errno));
 	(void)json_object_update_new(
-		o->out, json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "version",
-				  AGENTSECRETS_VERSION, "kernel", uts.release, "level", "L1", "initialised",
-				  p->initialised, "guards", (json_int_t)guards, "workspaces", (json_int_t)workspaces,
-				  "vault_reads", (json_int_t)sum.vault_reads, "leaves_signed",
-				  (json_int_t)sum.leaves_signed, "requests", (json_int_t)sum.requests, "denied",
-				  (json_int_t)sum.denied, "connections", (json_int_t)sum.connections, "active",
-				  (json_int_t)sum.active, "dns_queries", (json_int_t)sum.queries,
-				  "dns_upstream_queries", (json_int_t)sum.upstream_queries));
+		o->out,
+		json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			  "version", AGENTSECRETS_VERSION, "kernel", uts.release, "level", "L1",
+			  "initialised", p->initialised, "guards", (json_int_t)guards, "workspaces",
+			  (json_int_t)workspaces, "vault_reads", (json_int_t)sum.vault_reads,
+			  "leaves_signed", (json_int_t)sum.leaves_signed, "requests",
+			  (json_int_t)sum.requests, "denied", (json_int_t)sum.denied, "connections",
+			  (json_int_t)sum.connections, "active", (json_int_t)sum.active,
+			  "dns_queries", (json_int_t)sum.queries, "dns_upstream_queries",
+			  (json_int_t)sum.upstream_queries));
 	ops_set(o, "kernel_counters", ops_kernel_numbers(p));
 	if (o->who->uid == 0)
 		ops_set(o, "processes", ops_processes(p));
@@ -227,11 +238,15 @@ static int ops_workspace_create(struct ops *o)
 	if (rc < 0)
 		return rc;
 	if (!name || !rules_workspace_ok(name))
-		return err_set(o->e, -EINVAL, "\"%s\" is no workspace name; use 1 to 63 of a-z, 0-9 and -, not beginning with -",
-			       jdoc_show(name ? name : "", show));
+		return err_set(
+			o->e, -EINVAL,
+			"\"%s\" is no workspace name; use 1 to 63 of a-z, 0-9 and -, not beginning with -",
+			jdoc_show(name ? name : "", show));
 	if (workspaces_find(o->p, name))
-		return err_set(o->e, -EEXIST, "there is a workspace %s already; use it with: agentsecrets workspace use %s",
-			       name, name);
+		return err_set(
+			o->e, -EEXIST,
+			"there is a workspace %s already; use it with: agentsecrets workspace use %s",
+			name, name);
 	rc = ops_audit(o, name, "workspace.create");
 	if (rc == 0)
 		rc = workspaces_create(o->p, name, (uint32_t)owner, o->e);
@@ -262,11 +277,14 @@ static int ops_workspace_list(struct ops *o)
 		if (!w->rules || !ops_may(o, w))
 			continue;
 		(void)json_array_append_new(
-			list, json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I}", "workspace", w->rules->workspace, "version",
-					(json_int_t)w->rules->version, "owner", (json_int_t)w->rules->owner, "current",
-					strcmp(current, w->rules->workspace) == 0, "rules",
-					(json_int_t)w->rules->rule_count, "secrets", (json_int_t)w->rules->secret_count,
-					"guards", (json_int_t)guards_of_workspace(o->p, w->rules->workspace)));
+			list,
+			json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I}", "workspace",
+				  w->rules->workspace, "version", (json_int_t)w->rules->version,
+				  "owner", (json_int_t)w->rules->owner, "current",
+				  strcmp(current, w->rules->workspace) == 0, "rules",
+				  (json_int_t)w->rules->rule_count, "secrets",
+				  (json_int_t)w->rules->secret_count, "guards",
+				  (json_int_t)guards_of_workspace(o->p, w->rules->workspace)));
 	}
 	ops_set(o, "workspaces", list);
 	return 0;
@@ -309,7 +327,8 @@ static int ops_mode(const char *word, uint8_t *ret)
 }
 
 /* Copies an array of strings into fixed slots, malloc'ed. */
-static int ops_strings(struct ops *o, const char *field, json_t *list, size_t slot, size_t max, void **ret, uint32_t *count)
+static int ops_strings(struct ops *o, const char *field, json_t *list, size_t slot, size_t max,
+		       void **ret, uint32_t *count)
 {
 	size_t n = json_array_size(list), i;
 	auto_free char *out = NULL;
@@ -317,7 +336,8 @@ static int ops_strings(struct ops *o, const char *field, json_t *list, size_t sl
 	if (!list)
 		return 0;
 	if (!json_is_array(list) || n > max)
-		return err_set(o->e, -EINVAL, "%s must be a list of at most %zu strings", field, max);
+		return err_set(o->e, -EINVAL, "%s must be a list of at most %zu strings", field,
+			       max);
 	out = calloc(n ? n : 1, slot);
 	if (!out)
 		return ops_oom(o);
@@ -325,7 +345,8 @@ static int ops_strings(struct ops *o, const char *field, json_t *list, size_t sl
 		const char *s = json_string_value(json_array_get(list, i));
 
 		if (!s || strlen(s) >= slot)
-			return err_set(o->e, -EINVAL, "%s must be strings of at most %zu bytes", field, slot - 1);
+			return err_set(o->e, -EINVAL, "%s must be strings of at most %zu bytes",
+				       field, slot - 1);
 		memcpy(out + i * slot, s, strlen(s) + 1);
 	}
 	*count = (uint32_t)n;
@@ -366,11 +387,12 @@ static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 		return err_set(o->e, -ENOTSUP, "mode %s is not in this version; use inspect", mode);
 	rc = rules_host(host, true, r->private, r->host, o->e);
 	if (rc == 0)
-		rc = ops_strings(o, "methods", json_object_get(in, "methods"), 32, RULES_METHODS_MAX, &methods,
-				 &r->method_count);
+		rc = ops_strings(o, "methods", json_object_get(in, "methods"), 32,
+				 RULES_METHODS_MAX, &methods, &r->method_count);
 	r->methods = methods;
 	if (rc == 0)
-		rc = ops_strings(o, "paths", json_object_get(in, "paths"), 512, RULES_PATHS_MAX, &paths, &r->path_count);
+		rc = ops_strings(o, "paths", json_object_get(in, "paths"), 512, RULES_PATHS_MAX,
+				 &paths, &r->path_count);
 	r->paths = paths;
 	r->port = (uint16_t)port;
 	return rc;
@@ -453,10 +475,12 @@ static int ops_allowlist_list(struct ops *o)
 	for (i = 0; i < r->rule_count; i++) {
 		const struct rules_rule *x = &r->rules[i];
 
-		(void)json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:o, s:o, s:b}", "host", x->host, "port",
-							    (int)x->port, "mode", rules_mode_word((enum rules_mode)x->mode),
-							    "methods", ops_list(x->methods, 32, x->method_count), "paths",
-							    ops_list(x->paths, 512, x->path_count), "private", x->private));
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s, s:i, s:s, s:o, s:o, s:b}", "host", x->host, "port",
+				  (int)x->port, "mode", rules_mode_word((enum rules_mode)x->mode),
+				  "methods", ops_list(x->methods, 32, x->method_count), "paths",
+				  ops_list(x->paths, 512, x->path_count), "private", x->private));
 	}
 	ops_set(o, "workspace", json_string(r->workspace));
 	ops_set(o, "version", json_integer((json_int_t)r->version));
@@ -487,8 +511,10 @@ static int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref)
 	if (rc < 0)
 		return rc;
 	if (!name || !rules_name_ok(name))
-		return err_set(o->e, -EINVAL, "that is no secret name; use A-Z, 0-9 and _, beginning with a letter or _ "
-					      "(STRIPE_KEY)");
+		return err_set(
+			o->e, -EINVAL,
+			"that is no secret name; use A-Z, 0-9 and _, beginning with a letter or _ "
+			"(STRIPE_KEY)");
 	(void)snprintf(ref->workspace, sizeof(ref->workspace), "%s", o->w->rules->workspace);
 	(void)snprintf(ref->name, sizeof(ref->name), "%s", name);
 	return 0;
@@ -507,24 +533,30 @@ static int ops_slots(struct ops *o, uint32_t *ret)
 		int slot = word ? rules_slot_of(word) : 0;
 
 		if (!slot)
-			return err_set(o->e, -EINVAL, "there is no such slot; use header, basic, query, path or body");
+			return err_set(
+				o->e, -EINVAL,
+				"there is no such slot; use header, basic, query, path or body");
 		*ret |= (uint32_t)slot;
 	}
-	return *ret ? 0 : err_set(o->e, -EINVAL, "slots must be a list of header, basic, query, path, body");
+	return *ret ? 0
+		    : err_set(o->e, -EINVAL,
+			      "slots must be a list of header, basic, query, path, body");
 }
 
 /* The binding as asked for; without hosts or slots the old ones stay. */
 static int ops_bind(struct ops *o, struct rules *r, const char *name)
 {
 	const struct rules_secret *old = rules_secret(o->w->rules, name);
-	uint32_t slots = old ? old->slots : RULES_SLOTS_DEFAULT, count = old ? old->host_count : 0, i;
+	uint32_t slots = old ? old->slots : RULES_SLOTS_DEFAULT, count = old ? old->host_count : 0,
+		 i;
 	const char *hosts[RULES_BIND_HOSTS_MAX];
-	auto_free char (*typed)[RPC_HOST_MAX] = NULL;
+	auto_free char(*typed)[RPC_HOST_MAX] = NULL;
 	json_t *list = json_object_get(o->in, "hosts");
 	int rc = ops_slots(o, &slots);
 
 	if (rc == 0 && list)
-		rc = ops_strings(o, "hosts", list, RPC_HOST_MAX, RULES_BIND_HOSTS_MAX, (void **)&typed, &count);
+		rc = ops_strings(o, "hosts", list, RPC_HOST_MAX, RULES_BIND_HOSTS_MAX,
+				 (void **)&typed, &count);
 	if (rc < 0)
 		return rc;
 	for (i = 0; i < count; i++) {
@@ -550,14 +582,17 @@ static int ops_secrets_set(struct ops *o)
 	if (rc < 0)
 		return rc;
 	if (*o->fd_in < 0)
-		return err_set(o->e, -EINVAL, "the value comes through a descriptor; use agentsecrets secrets set");
+		return err_set(
+			o->e, -EINVAL,
+			"the value comes through a descriptor; use agentsecrets secrets set");
 	rc = workspaces_copy(o->w, &r, o->e);
 	if (rc == 0)
 		rc = ops_bind(o, r, ref.name);
 	if (rc == 0)
 		rc = ops_audit(o, ref.workspace, "secrets.set");
 	if (rc == 0)
-		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL, o->e);
+		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,
+			      o->e);
 	if (rc < 0)
 		return rc;
 	proc_tell_role(o->p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);
@@ -575,10 +610,13 @@ static int ops_secrets_list(struct ops *o)
 
 		for (bit = 1; bit <= RULES_SLOTS_ALL; bit <<= 1)
 			if (r->secrets[i].slots & bit)
-				(void)json_array_append_new(slots, json_string(rules_slot_word((enum rules_slot)bit)));
+				(void)json_array_append_new(
+					slots, json_string(rules_slot_word((enum rules_slot)bit)));
 		(void)json_array_append_new(
 			list, json_pack("{s:s, s:o, s:o}", "name", r->secrets[i].name, "hosts",
-					ops_list(r->secrets[i].hosts, RPC_HOST_MAX, r->secrets[i].host_count), "slots", slots));
+					ops_list(r->secrets[i].hosts, RPC_HOST_MAX,
+						 r->secrets[i].host_count),
+					"slots", slots));
 	}
 	ops_set(o, "workspace", json_string(r->workspace));
 	ops_set(o, "secrets", list);
@@ -660,9 +698,10 @@ static int ops_cgroup_list(struct ops *o)
 		(void)snprintf(path, sizeof(path), "%s/%s", o->p->cfg.cgroup_root, g->name);
 		(void)snprintf(id, sizeof(id), "%llu", (unsigned long long)g->id);
 		(void)snprintf(netns, sizeof(netns), "%llu", (unsigned long long)g->netns);
-		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:I}", "guard", id, "workspace",
-							    g->workspace, "path", path, "netns", netns, "pids", pl,
-							    "since", (json_int_t)g->since));
+		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:I}",
+							    "guard", id, "workspace", g->workspace,
+							    "path", path, "netns", netns, "pids",
+							    pl, "since", (json_int_t)g->since));
 	}
 	ops_set(o, "guards", list);
 	return 0;
@@ -675,7 +714,8 @@ static int ops_log_open(struct ops *o)
 	auto_close int fd = open(o->p->cfg.audit_log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
-		return err_set(o->e, -errno, "cannot open %s: %s", o->p->cfg.audit_log, strerror(errno));
+		return err_set(o->e, -errno, "cannot open %s: %s", o->p->cfg.audit_log,
+			       strerror(errno));
 	ops_set(o, "path", json_string(o->p->cfg.audit_log));
 	*o->fd_out = take_fd(&fd);
 	return 0;
@@ -695,7 +735,8 @@ static int ops_log_key(struct ops *o)
 		return rc;
 	if (!writer || !*writer || strlen(writer) >= sizeof(key.writer) || !epoch ||
 	    sign_unhex(epoch, strlen(epoch), key.epoch, sizeof(key.epoch)) < 0)
-		return err_set(o->e, -EINVAL, "log.key needs a writer and its epoch, 32 hex digits");
+		return err_set(o->e, -EINVAL,
+			       "log.key needs a writer and its epoch, 32 hex digits");
 	(void)snprintf(key.writer, sizeof(key.writer), "%s", writer);
 	rc = proc_ask(o->p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, 32, &bytes, NULL, o->e);
 	if (rc < 0)
@@ -722,7 +763,12 @@ static const struct ops_row ops_rows[] = {
 	{"allowlist.remove", OPS_ROOT, true, true, {"workspace", "hosts"}, ops_allowlist_remove},
 	{"allowlist.list", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_list},
 	{"allowlist.verify", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_verify},
-	{"secrets.set", OPS_ROOT, true, true, {"workspace", "name", "hosts", "slots"}, ops_secrets_set},
+	{"secrets.set",
+	 OPS_ROOT,
+	 true,
+	 true,
+	 {"workspace", "name", "hosts", "slots"},
+	 ops_secrets_set},
 	{"secrets.list", OPS_OWNER, true, true, {"workspace"}, ops_secrets_list},
 	{"secrets.delete", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_delete},
 	{"run.enter", OPS_OWNER, true, true, {"workspace"}, ops_run_enter},
@@ -762,13 +808,16 @@ static int ops_pick_workspace(struct ops *o)
 	if (!name) {
 		workspaces_current(o->p, o->who->uid, current);
 		if (!current[0])
-			return err_set(o->e, -ENOENT, "no workspace is in use; make one with: agentsecrets workspace create "
-						      "NAME, or name one with --workspace");
+			return err_set(
+				o->e, -ENOENT,
+				"no workspace is in use; make one with: agentsecrets workspace create "
+				"NAME, or name one with --workspace");
 		name = current;
 	}
 	o->w = workspaces_find(o->p, name);
 	if (!o->w)
-		return err_set(o->e, -ENOENT, "there is no workspace %s; see: agentsecrets workspace list",
+		return err_set(o->e, -ENOENT,
+			       "there is no workspace %s; see: agentsecrets workspace list",
 			       jdoc_show(name, show));
 	return 0;
 }
@@ -780,27 +829,37 @@ static int ops_check_right(const struct ops *o, const struct ops_row *row)
 	if (row->right == OPS_OWNER && o->w && o->who->uid == o->w->rules->owner)
 		return 0;
 	if (row->right == OPS_OWNER)
-		return err_set(o->e, -EPERM,
-			       "this workspace belongs to user %u, and you are user %u; ask root for one of your own: "
-			       "agentsecrets workspace create NAME --owner USER",
-			       o->w ? o->w->rules->owner : 0, o->who->uid);
+		return err_set(
+			o->e, -EPERM,
+			"this workspace belongs to user %u, and you are user %u; ask root for one of your own: "
+			"agentsecrets workspace create NAME --owner USER",
+			o->w ? o->w->rules->owner : 0, o->who->uid);
 	return err_set(o->e, -EPERM, "%s is for root; run it with sudo", row->op);
 }
 
-int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int *fd_in, json_t *answer, int *ret_fd,
-	    struct err *e)
+int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int *fd_in,
+	    json_t *answer, int *ret_fd, struct err *e)
 {
-	struct ops o = {.p = p, .who = who, .in = request, .out = answer, .fd_in = fd_in, .fd_out = ret_fd, .e = e};
+	struct ops o = {.p = p,
+			.who = who,
+			.in = request,
+			.out = answer,
+			.fd_in = fd_in,
+			.fd_out = ret_fd,
+			.e = e};
 	const char *op = json_string_value(json_object_get(request, "op"));
 	const struct ops_row *row = op ? ops_find(op) : NULL;
 	int rc;
 
 	if (!row)
-		return err_set(e, -EINVAL, "there is no such operation; is agentsecrets newer than agentsecretsd?");
+		return err_set(
+			e, -EINVAL,
+			"there is no such operation; is agentsecrets newer than agentsecretsd?");
 	if (row->right == OPS_ROOT && who->uid != 0)
 		return ops_check_right(&o, row);
 	if (row->vault && !p->initialised)
-		return err_set(e, -ENOENT, "there is no vault yet; make one with: agentsecrets init");
+		return err_set(e, -ENOENT,
+			       "there is no vault yet; make one with: agentsecrets init");
 	rc = ops_check_fields(row, request, e);
 	if (rc == 0 && row->workspace)
 		rc = ops_pick_workspace(&o);

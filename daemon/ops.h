@@ -14,7 +14,7 @@ struct ops_caller {
 
 /* Carries one request out. Fields of the answer go in `answer`; *ret_fd goes along with it when >= 0. fd_in: the
  * descriptor that came with the request, or -1; taken or left. */
-int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int *fd_in, json_t *answer, int *ret_fd,
-	    struct err *e) must_check;
+int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int *fd_in,
+	    json_t *answer, int *ret_fd, struct err *e) must_check;
 
 #endif

@@ -38,7 +38,8 @@ int parent_audit(struct parent *p, const struct audit_entry *en)
 	if (rc == 0)
 		rc = audit_flush(p->audit);
 	if (rc < 0)
-		log_error("the audit log %s cannot be written (%s); changes are refused", p->cfg.audit_log, strerror(-rc));
+		log_error("the audit log %s cannot be written (%s); changes are refused",
+			  p->cfg.audit_log, strerror(-rc));
 	return rc;
 }
 
@@ -59,22 +60,25 @@ static int parent_audit_open(struct parent *p, struct err *e)
 	fd = open(p->cfg.audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		explicit_bzero(&key, sizeof(key));
-		return err_set(e, -errno, "cannot open the audit log %s: %s", p->cfg.audit_log, strerror(errno));
+		return err_set(e, -errno, "cannot open the audit log %s: %s", p->cfg.audit_log,
+			       strerror(errno));
 	}
 	rc = audit_new(take_fd(&fd), &key, (enum config_audit_sync)p->cfg.audit_sync, &p->audit);
 	explicit_bzero(&key, sizeof(key));
 	if (rc == 0)
 		rc = audit_flush(p->audit);
-	return rc < 0 ? err_set(e, rc, "cannot write the audit log %s: %s", p->cfg.audit_log, strerror(-rc)) : 0;
+	return rc < 0 ? err_set(e, rc, "cannot write the audit log %s: %s", p->cfg.audit_log,
+				strerror(-rc))
+		      : 0;
 }
 
 static const char *parent_hook_word(unsigned int hook)
 {
 	static const char *const words[] = {
-		[EG_HOOK_CONNECT] = "connect",	   [EG_HOOK_SENDMSG] = "sendmsg",
-		[EG_HOOK_SOCK_CREATE] = "socket",  [EG_HOOK_EGRESS] = "egress",
-		[EG_HOOK_INGRESS] = "ingress",	   [EG_HOOK_SETSOCKOPT] = "setsockopt",
-		[EG_HOOK_BIND] = "bind",	   [EG_HOOK_SOCKOPS] = "sockops",
+		[EG_HOOK_CONNECT] = "connect",    [EG_HOOK_SENDMSG] = "sendmsg",
+		[EG_HOOK_SOCK_CREATE] = "socket", [EG_HOOK_EGRESS] = "egress",
+		[EG_HOOK_INGRESS] = "ingress",    [EG_HOOK_SETSOCKOPT] = "setsockopt",
+		[EG_HOOK_BIND] = "bind",          [EG_HOOK_SOCKOPS] = "sockops",
 	};
 
 	return hook < ARRAY_SIZE(words) && words[hook] ? words[hook] : "kernel";
@@ -96,18 +100,22 @@ static void parent_event(void *ctx, const struct eg_event *ev)
 		.comm = (const char *)ev->comm,
 		.comm_len = strnlen((const char *)ev->comm, sizeof(ev->comm)),
 		.cgroup = ev->cgroup,
-		.addr = ev->reason == EG_REASON_SOCKET || ev->reason == EG_REASON_SOCKOPT ? NULL : ev->addr,
+		.addr = ev->reason == EG_REASON_SOCKET || ev->reason == EG_REASON_SOCKOPT
+				? NULL
+				: ev->addr,
 		.port = ev->port,
 		.reason = reason_of_kernel(ev->reason, &class),
 	};
 
-	(void)snprintf(detail, sizeof(detail), "%s%s%s", parent_hook_word(ev->hook), class ? ": " : "", class ? class : "");
+	(void)snprintf(detail, sizeof(detail), "%s%s%s", parent_hook_word(ev->hook),
+		       class ? ": " : "", class ? class : "");
 	/* getaddrinfo(3) connects UDP sockets to sort addresses: a person reading the log may leave these out. */
 	if (ev->hook == EG_HOOK_CONNECT && ev->reason == EG_REASON_UDP)
 		(void)snprintf(detail, sizeof(detail), "connect: no datagram was sent");
 	en.detail = detail;
 	if (p->audit && audit_add(p->audit, &en, loop_wall_ns()) < 0)
-		log_error("a denial of the kernel could not be recorded; it was denied all the same");
+		log_error(
+			"a denial of the kernel could not be recorded; it was denied all the same");
 }
 
 static void parent_on_events(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -127,7 +135,9 @@ static void parent_on_events(void *ctx, uint32_t slot, uint16_t gen, uint32_t ev
 static void parent_lost(struct parent *p)
 {
 	uint64_t s[EG_STAT_COUNT] = {0};
-	struct audit_entry en = {.kind = AUDIT_KERNEL, .reason = REASON_LIMIT, .detail = "events lost: the ring was full"};
+	struct audit_entry en = {.kind = AUDIT_KERNEL,
+				 .reason = REASON_LIMIT,
+				 .detail = "events lost: the ring was full"};
 
 	if (enforce_stats(p->en, s) < 0 || s[EG_STAT_EVENTS_LOST] <= p->lost_events)
 		return;
@@ -191,7 +201,8 @@ static int parent_signals(struct parent *p, struct err *e)
 	p->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (p->signal_fd < 0)
 		return err_set(e, -errno, "signalfd: %s", strerror(errno));
-	return loop_watch(&p->loop, p->signal_fd, (struct loop_key){.kind = PARENT_SIGNAL}, EPOLLIN);
+	return loop_watch(&p->loop, p->signal_fd, (struct loop_key){.kind = PARENT_SIGNAL},
+			  EPOLLIN);
 }
 
 static int parent_loop(struct parent *p, struct err *e)
@@ -251,8 +262,10 @@ static int parent_dirs(struct parent *p, struct err *e)
 	size_t i;
 
 	if (strlen(c->run_dir) > 80)
-		return err_set(e, -ENAMETOOLONG, "run_dir is longer than 80 bytes, too long for a socket below it: %s",
-			       c->run_dir);
+		return err_set(
+			e, -ENAMETOOLONG,
+			"run_dir is longer than 80 bytes, too long for a socket below it: %s",
+			c->run_dir);
 	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
 		int rc;
 
@@ -262,7 +275,8 @@ static int parent_dirs(struct parent *p, struct err *e)
 			return rc;
 		*dirs[i].ret = fdio_dir(path, dirs[i].mode, dirs[i].uid, dirs[i].uid);
 		if (*dirs[i].ret < 0)
-			return err_set(e, *dirs[i].ret, "cannot use directory %s: %s", path, strerror(-*dirs[i].ret));
+			return err_set(e, *dirs[i].ret, "cannot use directory %s: %s", path,
+				       strerror(-*dirs[i].ret));
 	}
 	return 0;
 }
@@ -271,10 +285,13 @@ static int parent_lock(struct parent *p, struct err *e)
 {
 	p->lock_fd = openat(p->run_dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (p->lock_fd < 0)
-		return err_set(e, -errno, "cannot open %s/lock: %s", p->cfg.run_dir, strerror(errno));
+		return err_set(e, -errno, "cannot open %s/lock: %s", p->cfg.run_dir,
+			       strerror(errno));
 	if (flock(p->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(e, -errno, "another agentsecretsd runs with %s; stop it first, or set another run_dir",
-			       p->cfg.run_dir);
+		return err_set(
+			e, -errno,
+			"another agentsecretsd runs with %s; stop it first, or set another run_dir",
+			p->cfg.run_dir);
 	return 0;
 }
 
@@ -282,7 +299,8 @@ static int parent_lock(struct parent *p, struct err *e)
 
 static int parent_pem(const char *der, size_t len, char **ret)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *d = (const unsigned char *)der;
 	char *out = malloc(len * 2 + 128), *at = out;
 	size_t i, column = 0;
@@ -291,7 +309,8 @@ static int parent_pem(const char *der, size_t len, char **ret)
 		return -ENOMEM;
 	at += sprintf(at, "-----BEGIN CERTIFICATE-----\n");
 	for (i = 0; i < len; i += 3) {
-		uint32_t v = (uint32_t)d[i] << 16 | (i + 1 < len ? (uint32_t)d[i + 1] << 8 : 0) | (i + 2 < len ? d[i + 2] : 0);
+		uint32_t v = (uint32_t)d[i] << 16 | (i + 1 < len ? (uint32_t)d[i + 1] << 8 : 0) |
+			     (i + 2 < len ? d[i + 2] : 0);
 
 		*at++ = digits[v >> 18];
 		*at++ = digits[v >> 12 & 63];
@@ -321,11 +340,16 @@ static int parent_take_key(struct parent *p, struct err *e)
 	rc = fdio_read_file(p->state_dir, "signing.pub", SIGN_PUBLIC_LEN, &seen, &n);
 	if (rc == -ENOENT) {
 		rc = fdio_replace(p->state_dir, "signing.pub", key, SIGN_PUBLIC_LEN, 0644);
-		return rc < 0 ? err_set(e, rc, "cannot write %s/signing.pub: %s", p->cfg.state_dir, strerror(-rc)) : 0;
+		return rc < 0 ? err_set(e, rc, "cannot write %s/signing.pub: %s", p->cfg.state_dir,
+					strerror(-rc))
+			      : 0;
 	}
 	if (rc < 0 || n != SIGN_PUBLIC_LEN || memcmp(seen, key, SIGN_PUBLIC_LEN) != 0)
-		return err_set(e, -EBADMSG, "the vault's signing key is not the one of %s/signing.pub; this is another "
-					    "installation's vault: restore the right one", p->cfg.state_dir);
+		return err_set(
+			e, -EBADMSG,
+			"the vault's signing key is not the one of %s/signing.pub; this is another "
+			"installation's vault: restore the right one",
+			p->cfg.state_dir);
 	return 0;
 }
 
@@ -343,7 +367,8 @@ int parent_publish(struct parent *p, struct err *e)
 	if (rc == 0)
 		rc = fdio_replace(p->state_dir, "ca.pem", pem, strlen(pem), 0644);
 	if (rc < 0)
-		return err_set(e, rc, "cannot write %s/ca.pem: %s", p->cfg.state_dir, strerror(-rc));
+		return err_set(e, rc, "cannot write %s/ca.pem: %s", p->cfg.state_dir,
+			       strerror(-rc));
 	return truststore_write(p->tls_dir, config_system_bundle(), (const uint8_t *)der, len,
 				loop_wall_ns() / 1000000ULL, e);
 }
@@ -357,7 +382,9 @@ int parent_serve(struct parent *p, struct err *e)
 	if (rc == 0)
 		rc = workspaces_load(p, e);
 	if (rc == 0)
-		rc = workspaces_tell(p, &p->procs[PROC_KEEPER]) < 0 ? err_set(e, -EPIPE, "the keeper is gone") : 0;
+		rc = workspaces_tell(p, &p->procs[PROC_KEEPER]) < 0
+			     ? err_set(e, -EPIPE, "the keeper is gone")
+			     : 0;
 	return rc < 0 ? rc : proc_start_facing(p, e);
 }
 
@@ -369,7 +396,8 @@ static int parent_kernel(struct parent *p, struct err *e)
 		rc = enforce_open(&p->cfg, p->listen_cgroup, &p->en, e);
 	if (rc < 0)
 		return rc;
-	return loop_watch(&p->loop, enforce_events_fd(p->en), (struct loop_key){.kind = PARENT_EVENTS}, EPOLLIN);
+	return loop_watch(&p->loop, enforce_events_fd(p->en),
+			  (struct loop_key){.kind = PARENT_EVENTS}, EPOLLIN);
 }
 
 static int parent_start(struct parent *p, struct err *e)
@@ -401,7 +429,8 @@ static void parent_end(struct parent *p)
 	ctl_close(p);
 	proc_stop(p);
 	if (!empty)
-		log_info("guards stay in force: what is in them is denied until agentsecretsd runs again");
+		log_info(
+			"guards stay in force: what is in them is denied until agentsecretsd runs again");
 	guards_done(p);
 	workspaces_done(p);
 	p->audit = audit_free(p->audit);
@@ -447,7 +476,8 @@ int parent_main(const char *config_file)
 		rc = parent_start(p, &e);
 		if (rc == 0) {
 			log_info("ready: control socket %s%s", p->cfg.control,
-				 p->initialised ? "" : "; there is no vault yet: agentsecrets init");
+				 p->initialised ? ""
+						: "; there is no vault yet: agentsecrets init");
 			rc = loop_run(&p->loop);
 		}
 		if (rc < 0)

@@ -19,11 +19,18 @@
 #include <sys/types.h>
 
 #define PARENT_WORKSPACES_MAX 256
-#define PARENT_NETNS_MAX 256
-#define PARENT_CONTROLS_MAX 64
+#define PARENT_NETNS_MAX      256
+#define PARENT_CONTROLS_MAX   64
 
-enum parent_kind { PARENT_BOSS = 1, PARENT_CHILD_END, PARENT_CONTROL_LISTEN, PARENT_CONTROL, PARENT_EVENTS,
-		   PARENT_SIGNAL, PARENT_GUARD };
+enum parent_kind {
+	PARENT_BOSS = 1,
+	PARENT_CHILD_END,
+	PARENT_CONTROL_LISTEN,
+	PARENT_CONTROL,
+	PARENT_EVENTS,
+	PARENT_SIGNAL,
+	PARENT_GUARD
+};
 
 enum proc_role { PROC_HOLDER, PROC_KEEPER, PROC_RESOLVER, PROC_PROXY, PROC_ROLES };
 #define PROC_MAX (PROC_PROXY + CONFIG_WORKERS_MAX)
@@ -31,18 +38,19 @@ enum proc_role { PROC_HOLDER, PROC_KEEPER, PROC_RESOLVER, PROC_PROXY, PROC_ROLES
 struct proc {
 	enum proc_role role;
 	uint32_t number;
-	pid_t pid;	   /* 0: not running */
+	pid_t pid; /* 0: not running */
 	int pidfd;
 	struct rpc_peer boss;
 	bool ready;
-	uint64_t started_ms, again_ms; /* when it was started; when to start it again (0: not waiting) */
+	uint64_t started_ms,
+		again_ms; /* when it was started; when to start it again (0: not waiting) */
 	uint32_t failures;
 	struct rpc_stats stats; /* the last it told */
 };
 
 struct workspace {
 	struct rules *rules; /* NULL: free slot */
-	char *doc;	     /* canonical bytes, doc_len of them, then the signature */
+	char *doc;           /* canonical bytes, doc_len of them, then the signature */
 	size_t doc_len;
 	uint8_t sig[SIGN_SIG_LEN];
 };
@@ -55,10 +63,10 @@ struct netns_slot {
 struct guard {
 	uint64_t id; /* 0: free */
 	char workspace[RPC_WORKSPACE_MAX];
-	char name[64];	 /* directory below cgroup_root */
+	char name[64]; /* directory below cgroup_root */
 	uint64_t netns;
-	uint64_t since;	 /* wall clock, seconds */
-	int events_fd;	 /* cgroup.events */
+	uint64_t since; /* wall clock, seconds */
+	int events_fd;  /* cgroup.events */
 	int cgroup_fd;
 	int dns[NETNS_SOCKETS];
 	uint16_t dns_port;
@@ -73,7 +81,8 @@ struct parent {
 	struct enforce *en;
 	int listen_cgroup;
 	int signal_fd, lock_fd, control_fd;
-	int state_dir, run_dir, workspaces_dir, trust_dir, vault_dir, guards_dir, current_dir, tls_dir;
+	int state_dir, run_dir, workspaces_dir, trust_dir, vault_dir, guards_dir, current_dir,
+		tls_dir;
 	bool initialised;
 	bool stopping;
 	uint8_t public_key[SIGN_PUBLIC_LEN];

@@ -26,11 +26,11 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define PROC_ASK_MS 10000
-#define PROC_READY_MS 15000
-#define PROC_PAUSE_MS 100
+#define PROC_ASK_MS       10000
+#define PROC_READY_MS     15000
+#define PROC_PAUSE_MS     100
 #define PROC_PAUSE_MAX_MS 10000
-#define PROC_SETTLED_MS 10000
+#define PROC_SETTLED_MS   10000
 
 static int proc_pidfd(pid_t pid)
 {
@@ -69,7 +69,8 @@ static void proc_name(const struct proc *c, char out[24])
 static _Noreturn void proc_exec(const struct proc *c, int boss)
 {
 	char number[12];
-	char *argv[] = {(char *)(uintptr_t) "agentsecretsd", (char *)(uintptr_t)proc_words[c->role], number, NULL};
+	char *argv[] = {(char *)(uintptr_t) "agentsecretsd", (char *)(uintptr_t)proc_words[c->role],
+			number, NULL};
 	char *envp[] = {NULL};
 	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
@@ -115,7 +116,8 @@ static int proc_spawn(struct parent *p, struct proc *c, struct err *e)
 		rc = loop_watch(&p->loop, c->boss.fd, key, EPOLLIN);
 	if (rc == 0)
 		rc = rpc_send(c->boss.fd, RPC_CONFIG, 0, &p->cfg, sizeof(p->cfg), NULL, 0, -1);
-	return rc < 0 ? err_set(e, rc, "cannot start %s: %s", proc_words[c->role], strerror(-rc)) : 0;
+	return rc < 0 ? err_set(e, rc, "cannot start %s: %s", proc_words[c->role], strerror(-rc))
+		      : 0;
 }
 
 static int proc_wire(struct proc *c, enum rpc_wire_kind kind, uint32_t index, int fd)
@@ -125,7 +127,8 @@ static int proc_wire(struct proc *c, enum rpc_wire_kind kind, uint32_t index, in
 	return rpc_send(c->boss.fd, RPC_WIRE, 0, &w, sizeof(w), NULL, 0, fd);
 }
 
-static int proc_wire_file(struct proc *c, enum rpc_wire_kind kind, const char *path, int flags, struct err *e)
+static int proc_wire_file(struct proc *c, enum rpc_wire_kind kind, const char *path, int flags,
+			  struct err *e)
 {
 	auto_close int fd = open(path, flags | O_CLOEXEC, 0600);
 	int rc;
@@ -137,7 +140,8 @@ static int proc_wire_file(struct proc *c, enum rpc_wire_kind kind, const char *p
 }
 
 /* A pair between a proxy and the keeper or the resolver, both of which run. */
-static int proc_join(struct proc *proxy, struct proc *partner, enum rpc_wire_kind kind, struct err *e)
+static int proc_join(struct proc *proxy, struct proc *partner, enum rpc_wire_kind kind,
+		     struct err *e)
 {
 	int pair[2], rc = rpc_pair(pair);
 	auto_close int a = -1, b = -1;
@@ -149,7 +153,9 @@ static int proc_join(struct proc *proxy, struct proc *partner, enum rpc_wire_kin
 	rc = proc_wire(partner, RPC_WIRE_PROXY, proxy->number, a);
 	if (rc == 0)
 		rc = proc_wire(proxy, kind, 0, b);
-	return rc < 0 ? err_set(e, rc, "cannot join %s: %s", proc_words[partner->role], strerror(-rc)) : 0;
+	return rc < 0 ? err_set(e, rc, "cannot join %s: %s", proc_words[partner->role],
+				strerror(-rc))
+		      : 0;
 }
 
 static void proc_join_all(struct parent *p, struct proc *partner, enum rpc_wire_kind kind)
@@ -172,13 +178,15 @@ static int proc_wait_ready(struct parent *p, struct proc *c, struct err *e)
 		struct pollfd pfd = {.fd = c->boss.fd, .events = POLLIN};
 
 		if (now >= end)
-			return err_set(e, -ETIMEDOUT, "%s did not get ready in %d s; see its messages above",
+			return err_set(e, -ETIMEDOUT,
+				       "%s did not get ready in %d s; see its messages above",
 				       proc_words[c->role], PROC_READY_MS / 1000);
 		if (poll(&pfd, 1, (int)(end - now)) > 0)
 			proc_on_boss(p, (uint32_t)(c - p->procs), 0, POLLIN);
 	}
 	if (!c->ready)
-		return err_set(e, -EPIPE, "%s ended while starting; see its messages above", proc_words[c->role]);
+		return err_set(e, -EPIPE, "%s ended while starting; see its messages above",
+			       proc_words[c->role]);
 	return 0;
 }
 
@@ -186,7 +194,8 @@ static int proc_go(struct parent *p, struct proc *c, struct err *e)
 {
 	int rc = rpc_send(c->boss.fd, RPC_GO, 0, NULL, 0, NULL, 0, -1);
 
-	return rc < 0 ? err_set(e, rc, "%s is gone", proc_words[c->role]) : proc_wait_ready(p, c, e);
+	return rc < 0 ? err_set(e, rc, "%s is gone", proc_words[c->role])
+		      : proc_wait_ready(p, c, e);
 }
 
 /* ---- the holder ---- */
@@ -204,8 +213,8 @@ static int proc_holder_listen(const struct parent *p, struct err *e)
 
 	proc_holder_path(p, &sa);
 	(void)unlink(sa.sun_path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(sa.sun_path, 0600) < 0 ||
-	    listen(fd, 4) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    chmod(sa.sun_path, 0600) < 0 || listen(fd, 4) < 0)
 		return err_set(e, -errno, "cannot listen on %s: %s", sa.sun_path, strerror(errno));
 	return take_fd(&fd);
 }
@@ -327,7 +336,8 @@ void proc_hold(struct parent *p, const char *key, int fd)
 	struct rpc_hold hold = {0};
 
 	(void)snprintf(hold.key, sizeof(hold.key), "%s", key);
-	if (c->boss.fd < 0 || rpc_send(c->boss.fd, RPC_HOLD, 0, &hold, sizeof(hold), NULL, 0, fd) < 0)
+	if (c->boss.fd < 0 ||
+	    rpc_send(c->boss.fd, RPC_HOLD, 0, &hold, sizeof(hold), NULL, 0, fd) < 0)
 		log_warn("the holder did not take %s; it is held by the daemon alone", key);
 }
 
@@ -337,7 +347,8 @@ void proc_unhold(struct parent *p, const char *key)
 	struct rpc_hold hold = {0};
 
 	(void)snprintf(hold.key, sizeof(hold.key), "%s", key);
-	if (c->boss.fd >= 0 && rpc_send(c->boss.fd, RPC_HOLD_DROP, 0, &hold, sizeof(hold), NULL, 0, -1) < 0)
+	if (c->boss.fd >= 0 &&
+	    rpc_send(c->boss.fd, RPC_HOLD_DROP, 0, &hold, sizeof(hold), NULL, 0, -1) < 0)
 		log_warn("the holder did not let go of %s", key);
 }
 
@@ -350,11 +361,14 @@ static int proc_vault_open(struct parent *p, struct err *e)
 	struct stat st;
 
 	if (fd < 0)
-		return err_set(e, -errno, "cannot open %s/vault.key (%s); restore it from your backup",
+		return err_set(e, -errno,
+			       "cannot open %s/vault.key (%s); restore it from your backup",
 			       p->cfg.state_dir, strerror(errno));
 	if (fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 077))
-		return err_set(e, -EPERM, "%s/vault.key must belong to root and be closed to others (chmod 600)",
-			       p->cfg.state_dir);
+		return err_set(
+			e, -EPERM,
+			"%s/vault.key must belong to root and be closed to others (chmod 600)",
+			p->cfg.state_dir);
 	return proc_ask(p, RPC_VAULT_OPEN, &admin, sizeof(admin), fd, 0, NULL, NULL, e);
 }
 
@@ -404,7 +418,8 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 		return err_set(e, -EIO, "no randomness");
 	rc = proc_ask(p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, sizeof(key.key), &bytes, NULL, e);
 	if (rc == 0)
-		rc = proc_wire_file(c, RPC_WIRE_AUDIT, p->cfg.audit_log, O_WRONLY | O_APPEND | O_CREAT, e);
+		rc = proc_wire_file(c, RPC_WIRE_AUDIT, p->cfg.audit_log,
+				    O_WRONLY | O_APPEND | O_CREAT, e);
 	if (rc == 0)
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.ca_file, O_RDONLY, e);
 	if (rc < 0)
@@ -419,7 +434,8 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 		rc = proc_join(c, proc_of(p, PROC_RESOLVER), RPC_WIRE_RESOLVER, e);
 	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0))
 		rc = -EIO;
-	return rc < 0 ? err_set(e, rc, "cannot start %s: %s", name, e->text[0] ? e->text : strerror(-rc))
+	return rc < 0 ? err_set(e, rc, "cannot start %s: %s", name,
+				e->text[0] ? e->text : strerror(-rc))
 		      : proc_go(p, c, e);
 }
 
@@ -449,7 +465,8 @@ int proc_start_trusted(struct parent *p, struct err *e)
 
 	for (i = 0; i < PROC_PROXY + p->cfg.workers; i++)
 		p->procs[i] = (struct proc){.role = i < PROC_PROXY ? (enum proc_role)i : PROC_PROXY,
-					    .number = i < PROC_PROXY ? 0 : (uint32_t)(i - PROC_PROXY),
+					    .number = i < PROC_PROXY ? 0
+								     : (uint32_t)(i - PROC_PROXY),
 					    .pidfd = -1,
 					    .boss = {.fd = -1}};
 	p->proc_count = i;
@@ -505,7 +522,8 @@ static bool proc_lease_ok(struct parent *p, const struct rpc_lease *l)
 	rule = w ? rules_find(w->rules, l->host, l->port, &why) : NULL;
 	if (!rule || (l->direct && rule->mode != RULES_TCP) || (!l->direct && !rule->private))
 		return false;
-	return !origin_special(&p->cfg, l->addr) || (rule->private && origin_openable(l->addr, false));
+	return !origin_special(&p->cfg, l->addr) ||
+	       (rule->private && origin_openable(l->addr, false));
 }
 
 static int proc_lease(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -515,14 +533,18 @@ static int proc_lease(void *ctx, uint32_t peer, struct rpc_msg *m)
 	struct eg_lease_key key = {.guard = l->guard, .port = l->port};
 	struct eg_lease lease = {.flags = l->direct ? EG_LEASE_DIRECT : 0};
 
-	if (p->procs[peer].role != PROC_RESOLVER || !rpc_str_ok(l->host, sizeof(l->host)) || !rules_host_ok(l->host))
+	if (p->procs[peer].role != PROC_RESOLVER || !rpc_str_ok(l->host, sizeof(l->host)) ||
+	    !rules_host_ok(l->host))
 		return -EPROTO;
 	memcpy(key.addr, l->addr, sizeof(key.addr));
 	lease.expires = loop_now_ms() * 1000000ULL + (uint64_t)l->ttl * 1000000000ULL;
 	if (proc_lease_ok(p, l) && enforce_lease(p->en, &key, &lease) < 0)
-		log_warn("a lease for %s was not taken by the kernel; connections to it are refused", l->host);
+		log_warn(
+			"a lease for %s was not taken by the kernel; connections to it are refused",
+			l->host);
 	/* The resolver holds the answer back until now: the client connects at once. */
-	return m->id ? rpc_send(p->procs[peer].boss.fd, RPC_LEASED, m->id, NULL, 0, NULL, 0, -1) : 0;
+	return m->id ? rpc_send(p->procs[peer].boss.fd, RPC_LEASED, m->id, NULL, 0, NULL, 0, -1)
+		     : 0;
 }
 
 static int proc_took_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -602,11 +624,11 @@ void proc_on_end(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 		return;
 	c->again_ms = now + proc_pause(c, now);
 	if (WIFSIGNALED(status))
-		log_error("%s was ended by signal %d; starting it again in %llu ms", name, WTERMSIG(status),
-			  (unsigned long long)(c->again_ms - now));
+		log_error("%s was ended by signal %d; starting it again in %llu ms", name,
+			  WTERMSIG(status), (unsigned long long)(c->again_ms - now));
 	else
-		log_error("%s ended with status %d; starting it again in %llu ms", name, WEXITSTATUS(status),
-			  (unsigned long long)(c->again_ms - now));
+		log_error("%s ended with status %d; starting it again in %llu ms", name,
+			  WEXITSTATUS(status), (unsigned long long)(c->again_ms - now));
 }
 
 static void proc_again(struct parent *p, struct proc *c)
@@ -682,7 +704,8 @@ void proc_stop(struct parent *p)
 	if (guards_empty(p) && p->procs[PROC_HOLDER].boss.fd >= 0) {
 		struct sockaddr_un sa;
 
-		if (rpc_send(p->procs[PROC_HOLDER].boss.fd, RPC_HOLD_END, 0, NULL, 0, NULL, 0, -1) < 0)
+		if (rpc_send(p->procs[PROC_HOLDER].boss.fd, RPC_HOLD_END, 0, NULL, 0, NULL, 0, -1) <
+		    0)
 			log_warn("the holder did not hear that it may end");
 		proc_holder_path(p, &sa);
 		(void)unlink(sa.sun_path);
@@ -757,8 +780,8 @@ static int proc_wait_answer(struct parent *p, struct proc *c, struct proc_answer
 	return rc;
 }
 
-int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int fd, size_t want, char **ret,
-	     size_t *ret_len, struct err *e)
+int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int fd, size_t want,
+	     char **ret, size_t *ret_len, struct err *e)
 {
 	static uint32_t next_id;
 	struct proc *c = proc_of(p, PROC_KEEPER);
@@ -771,8 +794,10 @@ int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int f
 		free(a.tail);
 		if (c->boss.fd >= 0)
 			proc_lost(c, rc);
-		return err_set(e, rc, "the keeper does not answer (%s); it is being started again, try once more",
-			       strerror(-rc));
+		return err_set(
+			e, rc,
+			"the keeper does not answer (%s); it is being started again, try once more",
+			strerror(-rc));
 	}
 	rc = a.rc;
 	if (rc < 0)
@@ -801,7 +826,8 @@ static void proc_tell_one(struct proc *c, uint16_t op, const void *body, size_t 
 		proc_lost(c, rc);
 }
 
-void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body, size_t size, int fd)
+void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body,
+		    size_t size, int fd)
 {
 	size_t i;
 
@@ -810,7 +836,8 @@ void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const vo
 			proc_tell_one(&p->procs[i], op, body, size, fd);
 }
 
-void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd, bool with_keeper)
+void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd,
+	       bool with_keeper)
 {
 	if (with_keeper)
 		proc_tell_role(p, PROC_KEEPER, op, body, size, fd);

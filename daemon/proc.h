@@ -23,14 +23,16 @@ void proc_on_end(void *ctx, uint32_t slot, uint16_t gen, uint32_t events);
 
 /* Asks the keeper and waits for RPC_ADMIN_DONE (10 s). The answer's tail, malloc'ed, in *ret (NULL: not
  * wanted); its length must be want unless want is 0. The keeper's own sentence is put in e. */
-int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int fd, size_t want, char **ret,
-	     size_t *ret_len, struct err *e) must_check;
+int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int fd, size_t want,
+	     char **ret, size_t *ret_len, struct err *e) must_check;
 
 /* The same message to resolver, proxies and (with_keeper) keeper that run. fd stays the caller's. A child that
  * does not take it is ended: it would work on old rules. */
-void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd, bool with_keeper);
+void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd,
+	       bool with_keeper);
 /* To the resolver or the proxies alone. */
-void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body, size_t size, int fd);
+void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body,
+		    size_t size, int fd);
 
 /* The holder: keep a descriptor, drop one or a family of them. */
 void proc_hold(struct parent *p, const char *key, int fd);

@@ -24,67 +24,69 @@
 
 #define RPC_BOSS_FD 3
 
-#define RPC_WORKSPACE_MAX 64 /* with NUL; [a-z0-9][a-z0-9-]{0,62} */
-#define RPC_NAME_MAX 129     /* with NUL; secret name [A-Z_][A-Z0-9_]{0,127} */
-#define RPC_HOST_MAX 254     /* with NUL; RFC 1035 presentation form, lower case, no final dot */
-#define RPC_TAIL_MAX 65536   /* most bytes of any tail */
-#define RPC_DOC_MAX 262144   /* a workspace document, by memfd */
-#define RPC_ADDRS_MAX 16
-#define RPC_SECRET_MAX 16384 /* bytes of a secret's value */
-#define RPC_LEAF_MAX 2048    /* DER bytes of a leaf certificate */
-#define RPC_INFLIGHT_MAX 128 /* requests a proxy may have open with the keeper or the resolver */
+#define RPC_WORKSPACE_MAX 64    /* with NUL; [a-z0-9][a-z0-9-]{0,62} */
+#define RPC_NAME_MAX      129   /* with NUL; secret name [A-Z_][A-Z0-9_]{0,127} */
+#define RPC_HOST_MAX      254   /* with NUL; RFC 1035 presentation form, lower case, no final dot */
+#define RPC_TAIL_MAX      65536 /* most bytes of any tail */
+#define RPC_DOC_MAX       262144 /* a workspace document, by memfd */
+#define RPC_ADDRS_MAX     16
+#define RPC_SECRET_MAX    16384 /* bytes of a secret's value */
+#define RPC_LEAF_MAX      2048  /* DER bytes of a leaf certificate */
+#define RPC_INFLIGHT_MAX  128   /* requests a proxy may have open with the keeper or the resolver */
 
 enum rpc_op {
 	RPC_NONE = 0,
 	/* parent → child */
-	RPC_CONFIG = 1,	  /* struct config (config.h); first message to every child */
-	RPC_WIRE,	  /* struct rpc_wire + fd */
-	RPC_LISTENER,	  /* struct rpc_listener + fd: to proxies (TCP) and the resolver (DNS) */
+	RPC_CONFIG = 1,    /* struct config (config.h); first message to every child */
+	RPC_WIRE,          /* struct rpc_wire + fd */
+	RPC_LISTENER,      /* struct rpc_listener + fd: to proxies (TCP) and the resolver (DNS) */
 	RPC_LISTENER_GONE, /* struct rpc_listener */
-	RPC_WORKSPACE,	  /* struct rpc_workspace + memfd: doc_len bytes of the canonical document, then
+	RPC_WORKSPACE, /* struct rpc_workspace + memfd: doc_len bytes of the canonical document, then
 			   * the 64 bytes of its signature; so for all receivers */
 	RPC_WORKSPACE_GONE, /* struct rpc_workspace */
-	RPC_GUARD,	  /* struct rpc_guard: a guard and its workspace */
-	RPC_GUARD_GONE,	  /* struct rpc_guard */
+	RPC_GUARD,          /* struct rpc_guard: a guard and its workspace */
+	RPC_GUARD_GONE,     /* struct rpc_guard */
 	RPC_SECRET_CHANGED, /* struct rpc_secret_ref: drop what was cached of it */
-	RPC_AUDIT_KEY,	  /* struct rpc_audit_key: to every process that writes the audit log */
-	RPC_GO,		  /* empty: drop what is left, lock, serve */
+	RPC_AUDIT_KEY,      /* struct rpc_audit_key: to every process that writes the audit log */
+	RPC_GO,             /* empty: drop what is left, lock, serve */
 	/* child → parent */
-	RPC_READY = 20,	  /* empty: sandbox is up, serving */
-	RPC_LEASE,	  /* struct rpc_lease (resolver); with an id: answered by RPC_LEASED */
-	RPC_STATS,	  /* struct rpc_stats: answer to RPC_STATS_ASK */
+	RPC_READY = 20, /* empty: sandbox is up, serving */
+	RPC_LEASE,      /* struct rpc_lease (resolver); with an id: answered by RPC_LEASED */
+	RPC_STATS,      /* struct rpc_stats: answer to RPC_STATS_ASK */
 	/* parent ↔ keeper: administration, one at a time, answered by RPC_ADMIN_DONE */
 	RPC_STATS_ASK = 30, /* empty; every child answers RPC_STATS */
-	RPC_VAULT_INIT,	  /* struct rpc_admin: make vault, signing key, CA, audit key; -EEXIST when there is a
+	RPC_VAULT_INIT, /* struct rpc_admin: make vault, signing key, CA, audit key; -EEXIST when there is a
 			   * vault. tail = the 32 bytes of the vault key, for the parent's key file */
-	RPC_VAULT_OPEN,	  /* struct rpc_admin + fd of the key file, read-only */
-	RPC_SECRET_SET,	  /* struct rpc_secret_ref + fd of a pipe with the value */
+	RPC_VAULT_OPEN,    /* struct rpc_admin + fd of the key file, read-only */
+	RPC_SECRET_SET,    /* struct rpc_secret_ref + fd of a pipe with the value */
 	RPC_SECRET_DELETE, /* struct rpc_secret_ref */
-	RPC_SECRET_LIST,  /* struct rpc_secret_ref (name empty): tail = names, NUL after each */
-	RPC_SIGN_DOC,	  /* struct rpc_workspace + memfd of doc_len bytes: tail = 64 signature bytes */
-	RPC_CA_CERT,	  /* empty: tail = DER */
-	RPC_SIGN_KEY,	  /* empty: tail = 32 public key bytes */
-	RPC_AUDIT_DERIVE, /* struct rpc_audit_key (key empty): tail = 32 key bytes */
+	RPC_SECRET_LIST,   /* struct rpc_secret_ref (name empty): tail = names, NUL after each */
+	RPC_SIGN_DOC, /* struct rpc_workspace + memfd of doc_len bytes: tail = 64 signature bytes */
+	RPC_CA_CERT,  /* empty: tail = DER */
+	RPC_SIGN_KEY, /* empty: tail = 32 public key bytes */
+	RPC_AUDIT_DERIVE,   /* struct rpc_audit_key (key empty): tail = 32 key bytes */
 	RPC_WORKSPACE_DROP, /* struct rpc_workspace: delete all its secrets */
-	RPC_ADMIN_DONE,	  /* struct rpc_done + tail: what was asked for, or the sentence of the error */
+	RPC_ADMIN_DONE, /* struct rpc_done + tail: what was asked for, or the sentence of the error */
 	/* proxy → keeper, and the answers */
-	RPC_LEAF_KEY = 50, /* empty + tail: SubjectPublicKeyInfo DER of this proxy's leaf key; once */
-	RPC_SIGN_LEAF,	  /* struct rpc_sign_leaf */
-	RPC_LEAF,	  /* struct rpc_done + tail: DER of the leaf certificate */
-	RPC_CREDENTIAL,	  /* struct rpc_credential */
+	RPC_LEAF_KEY =
+		50,     /* empty + tail: SubjectPublicKeyInfo DER of this proxy's leaf key; once */
+	RPC_SIGN_LEAF,  /* struct rpc_sign_leaf */
+	RPC_LEAF,       /* struct rpc_done + tail: DER of the leaf certificate */
+	RPC_CREDENTIAL, /* struct rpc_credential */
 	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value */
 	/* proxy → resolver */
 	RPC_RESOLVE = 60, /* struct rpc_resolve */
-	RPC_RESOLVED,	  /* struct rpc_resolved */
+	RPC_RESOLVED,     /* struct rpc_resolved */
 	/* parent → resolver, the answer: that lease and all before it are in the kernel's map (or refused
 	 * there): the client, which waits for its DNS answer until then, may connect */
-	RPC_LEASED,	  /* empty */
+	RPC_LEASED, /* empty */
 	/* parent ↔ holder */
-	RPC_HOLD = 70,	  /* struct rpc_hold + fd: keep it under that key, instead of one kept before */
-	RPC_HOLD_DROP,	  /* struct rpc_hold: close those whose key is, or begins with "key/" */
-	RPC_HOLD_LIST,	  /* empty: answered by one RPC_HOLD_ITEM each, then RPC_HOLD_END */
-	RPC_HOLD_ITEM,	  /* struct rpc_hold + fd */
-	RPC_HOLD_END,	  /* empty; from the parent: close all and end */
+	RPC_HOLD =
+		70, /* struct rpc_hold + fd: keep it under that key, instead of one kept before */
+	RPC_HOLD_DROP, /* struct rpc_hold: close those whose key is, or begins with "key/" */
+	RPC_HOLD_LIST, /* empty: answered by one RPC_HOLD_ITEM each, then RPC_HOLD_END */
+	RPC_HOLD_ITEM, /* struct rpc_hold + fd */
+	RPC_HOLD_END,  /* empty; from the parent: close all and end */
 	RPC_OP_COUNT,
 };
 
@@ -97,29 +99,29 @@ struct rpc_head {
 enum rpc_wire_kind {
 	RPC_WIRE_KEEPER = 1, /* to a proxy: its channel to the keeper */
 	RPC_WIRE_RESOLVER,   /* to a proxy: its channel to the resolver */
-	RPC_WIRE_PROXY,	     /* to keeper and resolver: the other end; index = proxy number */
-	RPC_WIRE_AUDIT,	     /* audit log, O_APPEND */
+	RPC_WIRE_PROXY,      /* to keeper and resolver: the other end; index = proxy number */
+	RPC_WIRE_AUDIT,      /* audit log, O_APPEND */
 	RPC_WIRE_VAULT_DIR,  /* keeper: directory of the vault, its own */
 	RPC_WIRE_CA_FILE,    /* proxy: PEM of the CAs that upstreams are checked against */
-	RPC_WIRE_HOSTS,	     /* resolver: hosts file */
+	RPC_WIRE_HOSTS,      /* resolver: hosts file */
 	RPC_WIRE_LISTEN,     /* holder: its listening unix socket */
 };
 
 struct rpc_wire {
-	uint32_t kind;	/* enum rpc_wire_kind */
+	uint32_t kind; /* enum rpc_wire_kind */
 	uint32_t index;
 };
 
 enum rpc_listener_kind {
 	RPC_LISTENER_PROXY = 1, /* TCP, per network namespace; guard is 0: the record tells */
-	RPC_LISTENER_DNS_UDP,	/* per guard */
-	RPC_LISTENER_DNS_TCP,	/* per guard */
+	RPC_LISTENER_DNS_UDP,   /* per guard */
+	RPC_LISTENER_DNS_TCP,   /* per guard */
 };
 
 struct rpc_listener {
 	uint64_t netns; /* netns cookie */
 	uint64_t guard;
-	uint32_t kind;	/* enum rpc_listener_kind */
+	uint32_t kind;   /* enum rpc_listener_kind */
 	uint16_t family; /* AF_INET, AF_INET6 */
 	uint16_t port;
 };
@@ -147,7 +149,7 @@ struct rpc_secret_ref {
 };
 
 struct rpc_audit_key {
-	char writer[16];  /* "proxy0", "parent", … */
+	char writer[16];   /* "proxy0", "parent", … */
 	uint8_t epoch[16]; /* random, per start of the writer */
 	uint8_t key[32];
 };
@@ -157,16 +159,16 @@ struct rpc_admin {
 };
 
 struct rpc_done {
-	int32_t rc;	   /* 0 or negative errno */
+	int32_t rc;        /* 0 or negative errno */
 	uint32_t tail_len; /* bytes that follow */
 };
 
 struct rpc_lease {
 	uint64_t guard;
-	uint8_t addr[16];  /* v4-mapped */
+	uint8_t addr[16]; /* v4-mapped */
 	uint16_t port;
-	uint16_t direct;   /* 1: a `tcp` rule */
-	uint32_t ttl;	   /* seconds, clamped by the resolver */
+	uint16_t direct; /* 1: a `tcp` rule */
+	uint32_t ttl;    /* seconds, clamped by the resolver */
 	char host[RPC_HOST_MAX];
 };
 
@@ -176,9 +178,9 @@ struct rpc_sign_leaf {
 };
 
 struct rpc_credential {
-	uint64_t guard;	    /* names the workspace, by the keeper's own table */
+	uint64_t guard; /* names the workspace, by the keeper's own table */
 	uint16_t port;
-	uint16_t slot;	    /* enum rules_slot */
+	uint16_t slot; /* enum rules_slot */
 	char name[RPC_NAME_MAX];
 	char host[RPC_HOST_MAX];
 };
@@ -194,15 +196,15 @@ struct rpc_resolved {
 	 * addresses, -EAGAIN more than RPC_INFLIGHT_MAX open */
 	int32_t rc;
 	uint32_t count;
-	uint32_t ttl;	/* seconds */
+	uint32_t ttl;                    /* seconds */
 	uint8_t addr[RPC_ADDRS_MAX][16]; /* v4-mapped, in the server's order, already judged */
 };
 
 struct rpc_stats {
-	uint64_t vault_reads;	/* keeper: values taken out of the vault for a credential */
+	uint64_t vault_reads;   /* keeper: values taken out of the vault for a credential */
 	uint64_t leaves_signed; /* keeper */
 	uint64_t requests, denied, connections, active; /* proxy */
-	uint64_t queries, upstream_queries; /* resolver */
+	uint64_t queries, upstream_queries;             /* resolver */
 };
 
 /* ---- sending and receiving ---- */
@@ -224,13 +226,13 @@ struct rpc_msg {
 	int fd;
 };
 
-#define RPC_FD 1u   /* exactly one descriptor comes along; without it none may */
+#define RPC_FD   1u /* exactly one descriptor comes along; without it none may */
 #define RPC_ONCE 2u /* a second one ends the peer */
 
 /* A row of a process's table. fn answers 0, or a negative errno that ends the peer. */
 struct rpc_row {
 	uint16_t op;
-	size_t size;	 /* bytes of the fixed struct */
+	size_t size;     /* bytes of the fixed struct */
 	size_t tail_max; /* most bytes after it; 0: none */
 	uint32_t flags;
 	int (*fn)(void *ctx, uint32_t peer, struct rpc_msg *m);
@@ -238,9 +240,9 @@ struct rpc_row {
 
 /* The receiving side of one channel. */
 struct rpc_peer {
-	int fd;		 /* owned; -1 once ended */
+	int fd;          /* owned; -1 once ended */
 	uint32_t number; /* given to the handlers */
-	uint64_t seen;	 /* bits of RPC_ONCE ops, by row */
+	uint64_t seen;   /* bits of RPC_ONCE ops, by row */
 };
 
 /* Reads and serves every message waiting on p (at most `most`). 0, or -EPIPE when the peer is gone,

@@ -15,10 +15,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#define H (1u << SANDBOX_HOLDER)
-#define K (1u << SANDBOX_KEEPER)
-#define R (1u << SANDBOX_RESOLVER)
-#define P (1u << SANDBOX_PROXY)
+#define H   (1u << SANDBOX_HOLDER)
+#define K   (1u << SANDBOX_KEEPER)
+#define R   (1u << SANDBOX_RESOLVER)
+#define P   (1u << SANDBOX_PROXY)
 #define ALL (H | K | R | P)
 
 int sandbox_first(struct err *e)
@@ -28,7 +28,8 @@ int sandbox_first(struct err *e)
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		return err_set(e, -errno, "cannot forbid core dumps: %s", strerror(errno));
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
-		return err_set(e, -errno, "cannot make the process non-dumpable: %s", strerror(errno));
+		return err_set(e, -errno, "cannot make the process non-dumpable: %s",
+			       strerror(errno));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(e, -errno, "cannot forbid new privileges: %s", strerror(errno));
 	return 0;
@@ -41,13 +42,16 @@ int sandbox_drop(const struct config_user *user, struct err *e)
 	unsigned int cap;
 
 	if (user->uid == 0 || user->gid == 0)
-		return err_set(e, -EINVAL, "this process must not run as root; set another user in users");
+		return err_set(e, -EINVAL,
+			       "this process must not run as root; set another user in users");
 	for (cap = 0; cap < 64; cap++)
 		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
-			return err_set(e, -errno, "cannot drop capability %u: %s", cap, strerror(errno));
+			return err_set(e, -errno, "cannot drop capability %u: %s", cap,
+				       strerror(errno));
 	if (setgroups(0, NULL) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
 	    setresuid(user->uid, user->uid, user->uid) < 0)
-		return err_set(e, -errno, "cannot change to user %u: %s", user->uid, strerror(errno));
+		return err_set(e, -errno, "cannot change to user %u: %s", user->uid,
+			       strerror(errno));
 	if (syscall(SYS_capset, &head, none) < 0)
 		return err_set(e, -errno, "cannot drop capabilities: %s", strerror(errno));
 	/* A change of user makes a process dumpable again. */
@@ -168,7 +172,8 @@ int sandbox_lock(enum sandbox_role role, struct err *e)
 
 	for (i = 0; i < ARRAY_SIZE(sandbox_calls) && rc == 0; i++)
 		if (sandbox_calls[i].roles & (1u << role))
-			rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, sandbox_calls[i].nr, 0, NULL);
+			rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, sandbox_calls[i].nr, 0,
+						    NULL);
 	if (rc == 0)
 		rc = sandbox_special(ctx, role);
 	if (rc == 0)

@@ -107,7 +107,7 @@ enum tls_io side_handshake(struct side *s)
 		return TLS_FAIL;
 	s->read_waits_out = io == TLS_OUT;
 	if (io == TLS_OK || io == TLS_IN)
-		s->readable = tls_pending(s->tls);
+		s->readable = s->hung_up || tls_pending(s->tls);
 	return io;
 }
 

@@ -48,8 +48,8 @@ struct workspace *workspaces_find(struct parent *p, const char *name)
 /* ---- reading ---- */
 
 /* Reads <base>.json with <base>.sig (or what a crash left of it) and checks everything but the version. */
-static int workspaces_read(struct parent *p, int dirfd, const char *doc_name, const char *sig_name, const char *want,
-			   struct workspace *ret, struct err *e)
+static int workspaces_read(struct parent *p, int dirfd, const char *doc_name, const char *sig_name,
+			   const char *want, struct workspace *ret, struct err *e)
 {
 	const char *const suffix[] = {"", ".new"};
 	struct workspace w = {0};
@@ -70,12 +70,16 @@ static int workspaces_read(struct parent *p, int dirfd, const char *doc_name, co
 		rc = sign_verify(p->public_key, w.doc, w.doc_len, w.sig);
 	}
 	if (rc < 0)
-		(void)err_set(e, rc, "%s does not carry a good signature of this installation's key: it was altered, or "
-				     "signed elsewhere", doc_name);
+		(void)err_set(
+			e, rc,
+			"%s does not carry a good signature of this installation's key: it was altered, or "
+			"signed elsewhere",
+			doc_name);
 	if (rc == 0)
 		rc = rules_parse(w.doc, w.doc_len, true, &w.rules, e);
 	if (rc == 0 && strcmp(w.rules->workspace, want) != 0)
-		rc = err_set(e, -EBADMSG, "%s is the document of workspace %s", doc_name, w.rules->workspace);
+		rc = err_set(e, -EBADMSG, "%s is the document of workspace %s", doc_name,
+			     w.rules->workspace);
 	if (rc < 0)
 		workspaces_free(&w);
 	else
@@ -97,7 +101,8 @@ static int workspaces_version(struct parent *p, const char *name, uint64_t *ret)
 	return errno || end == text || (*end && *end != '\n') ? -EBADMSG : 0;
 }
 
-static int workspaces_read_trusted(struct parent *p, const char *name, struct workspace *ret, struct err *e)
+static int workspaces_read_trusted(struct parent *p, const char *name, struct workspace *ret,
+				   struct err *e)
 {
 	char doc[RPC_WORKSPACE_MAX + 8], sig[RPC_WORKSPACE_MAX + 8];
 
@@ -106,18 +111,22 @@ static int workspaces_read_trusted(struct parent *p, const char *name, struct wo
 	return workspaces_read(p, p->trust_dir, doc, sig, name, ret, e);
 }
 
-static int workspaces_read_given(struct parent *p, const char *name, struct workspace *ret, struct err *e)
+static int workspaces_read_given(struct parent *p, const char *name, struct workspace *ret,
+				 struct err *e)
 {
-	auto_close int dir = openat(p->workspaces_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int dir = openat(p->workspaces_dir, name,
+				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (dir < 0)
-		return err_set(e, -errno, "workspaces/%s cannot be opened: %s", name, strerror(errno));
+		return err_set(e, -errno, "workspaces/%s cannot be opened: %s", name,
+			       strerror(errno));
 	return workspaces_read(p, dir, workspaces_doc, "allowlist.sig", name, ret, e);
 }
 
 /* ---- writing ---- */
 
-static int workspaces_write_pair(int dirfd, const char *doc_name, const char *sig_name, const struct workspace *w)
+static int workspaces_write_pair(int dirfd, const char *doc_name, const char *sig_name,
+				 const struct workspace *w)
 {
 	char fresh[256];
 	int rc;
@@ -156,7 +165,8 @@ static int workspaces_write_given(struct parent *p, const struct workspace *w)
 
 	if (mkdirat(p->workspaces_dir, w->rules->workspace, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	dir = openat(p->workspaces_dir, w->rules->workspace, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = openat(p->workspaces_dir, w->rules->workspace,
+		     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return dir < 0 ? -errno : workspaces_write_pair(dir, workspaces_doc, "allowlist.sig", w);
 }
 
@@ -174,8 +184,10 @@ static int workspaces_load_one(struct parent *p, const char *name, struct worksp
 	if (workspaces_version(p, name, &seen) < 0 && last)
 		seen = trusted.rules->version;
 	if (good && given.rules->version < seen) {
-		(void)err_set(&eg, 0, "it has version %llu, and %llu was seen before: an older document is refused",
-			      (unsigned long long)given.rules->version, (unsigned long long)seen);
+		(void)err_set(
+			&eg, 0,
+			"it has version %llu, and %llu was seen before: an older document is refused",
+			(unsigned long long)given.rules->version, (unsigned long long)seen);
 		workspaces_free(&given);
 		good = false;
 	}
@@ -192,7 +204,9 @@ static int workspaces_load_one(struct parent *p, const char *name, struct worksp
 		log_error("workspace %s: %s; refused, version %llu stays in force", name, eg.text,
 			  (unsigned long long)trusted.rules->version);
 	if (!good && !last)
-		log_error("workspace %s: %s; there is no good document of it: everything in it is denied", name, eg.text);
+		log_error(
+			"workspace %s: %s; there is no good document of it: everything in it is denied",
+			name, eg.text);
 	workspaces_free(&given);
 	*w = trusted;
 	return last ? 0 : -EBADMSG;
@@ -207,15 +221,17 @@ int workspaces_load(struct parent *p, struct err *e)
 
 	if (!d) {
 		own_close(&fd);
-		return err_set(e, -errno, "cannot read %s/workspaces: %s", p->cfg.state_dir, strerror(errno));
+		return err_set(e, -errno, "cannot read %s/workspaces: %s", p->cfg.state_dir,
+			       strerror(errno));
 	}
 	rewinddir(d);
 	while ((de = readdir(d))) {
 		if (!rules_workspace_ok(de->d_name))
 			continue;
 		if (n == PARENT_WORKSPACES_MAX) {
-			log_error("more than %d workspaces; %s is not loaded: everything in it is denied",
-				  PARENT_WORKSPACES_MAX, de->d_name);
+			log_error(
+				"more than %d workspaces; %s is not loaded: everything in it is denied",
+				PARENT_WORKSPACES_MAX, de->d_name);
 			continue;
 		}
 		if (workspaces_load_one(p, de->d_name, &p->workspaces[n]) == 0)
@@ -288,7 +304,9 @@ static int workspaces_sign(struct parent *p, struct workspace *w, struct err *e)
 		return rc;
 	memcpy(w->sig, sig, SIGN_SIG_LEN);
 	rc = sign_verify(p->public_key, w->doc, w->doc_len, w->sig);
-	return rc < 0 ? err_set(e, rc, "the keeper signed with another key than this installation's") : 0;
+	return rc < 0 ? err_set(e, rc,
+				"the keeper signed with another key than this installation's")
+		      : 0;
 }
 
 /* Signs, writes, puts in force. r becomes part of *slot on success only. */
@@ -304,8 +322,8 @@ static int workspaces_put(struct parent *p, struct workspace *slot, struct rules
 		if (rc == 0)
 			rc = workspaces_write_given(p, &w);
 		if (rc < 0)
-			(void)err_set(e, rc, "cannot write below %s: %s; what was in force stays", p->cfg.state_dir,
-				      strerror(-rc));
+			(void)err_set(e, rc, "cannot write below %s: %s; what was in force stays",
+				      p->cfg.state_dir, strerror(-rc));
 	}
 	if (rc < 0) {
 		free(w.doc);
@@ -315,8 +333,10 @@ static int workspaces_put(struct parent *p, struct workspace *slot, struct rules
 	free(slot->doc);
 	*slot = w;
 	rc = workspaces_tell_all(p, slot);
-	return rc < 0 ? err_set(e, rc, "the document is signed and stored, but the processes were not told: %s; restart "
-				       "agentsecretsd", strerror(-rc))
+	return rc < 0 ? err_set(e, rc,
+				"the document is signed and stored, but the processes were not told: %s; restart "
+				"agentsecretsd",
+				strerror(-rc))
 		      : 0;
 }
 
@@ -344,7 +364,8 @@ int workspaces_create(struct parent *p, const char *name, uint32_t owner, struct
 		if (!p->workspaces[i].rules)
 			slot = &p->workspaces[i];
 	if (!slot)
-		return err_set(e, -ENOSPC, "there are %d workspaces, which is the most; delete one first",
+		return err_set(e, -ENOSPC,
+			       "there are %d workspaces, which is the most; delete one first",
 			       PARENT_WORKSPACES_MAX);
 	workspaces_now(created);
 	r = rules_new(name, owner, created);
@@ -365,8 +386,8 @@ int workspaces_copy(const struct workspace *w, struct rules **ret, struct err *e
 	return rules_parse(w->doc, w->doc_len, true, ret, e);
 }
 
-int workspaces_commit(struct parent *p, struct workspace *w, struct rules *changed, uint64_t *ret_version,
-		      struct err *e)
+int workspaces_commit(struct parent *p, struct workspace *w, struct rules *changed,
+		      uint64_t *ret_version, struct err *e)
 {
 	auto_(rules) struct rules *r = NULL;
 	auto_free char *text = NULL;
@@ -400,8 +421,10 @@ int workspaces_delete(struct parent *p, const char *name, struct err *e)
 		return err_set(e, -ENOENT, "there is no workspace %s", name);
 	guards = guards_of_workspace(p, name);
 	if (guards)
-		return err_set(e, -EBUSY, "workspace %s is used by %zu guard%s; end them first (agentsecrets cgroup list)",
-			       name, guards, guards == 1 ? "" : "s");
+		return err_set(
+			e, -EBUSY,
+			"workspace %s is used by %zu guard%s; end them first (agentsecrets cgroup list)",
+			name, guards, guards == 1 ? "" : "s");
 	workspaces_describe(w, &msg);
 	rc = proc_ask(p, RPC_WORKSPACE_DROP, &msg, sizeof(msg), -1, 0, NULL, NULL, e);
 	if (rc < 0)
@@ -429,13 +452,16 @@ int workspaces_verify(struct parent *p, const struct workspace *w, struct err *e
 	int rc = workspaces_read_given(p, w->rules->workspace, &given, e);
 
 	if (rc < 0)
-		return err_in(e, rc, "refused, version %llu stays in force", (unsigned long long)w->rules->version);
+		return err_in(e, rc, "refused, version %llu stays in force",
+			      (unsigned long long)w->rules->version);
 	if (given.doc_len != w->doc_len || memcmp(given.doc, w->doc, w->doc_len) != 0)
-		rc = err_set(e, -ESTALE,
-			     "%s/workspaces/%s/%s is version %llu, but version %llu is in force; an older document is "
-			     "refused, and a newer one is taken when agentsecretsd starts",
-			     p->cfg.state_dir, w->rules->workspace, workspaces_doc,
-			     (unsigned long long)given.rules->version, (unsigned long long)w->rules->version);
+		rc = err_set(
+			e, -ESTALE,
+			"%s/workspaces/%s/%s is version %llu, but version %llu is in force; an older document is "
+			"refused, and a newer one is taken when agentsecretsd starts",
+			p->cfg.state_dir, w->rules->workspace, workspaces_doc,
+			(unsigned long long)given.rules->version,
+			(unsigned long long)w->rules->version);
 	workspaces_free(&given);
 	return rc;
 }
@@ -463,5 +489,7 @@ int workspaces_use(struct parent *p, uid_t uid, const char *name, struct err *e)
 
 	(void)snprintf(file, sizeof(file), "%u", uid);
 	rc = fdio_replace(p->current_dir, file, name, strlen(name), 0600);
-	return rc < 0 ? err_set(e, rc, "cannot write below %s/current: %s", p->cfg.state_dir, strerror(-rc)) : 0;
+	return rc < 0 ? err_set(e, rc, "cannot write below %s/current: %s", p->cfg.state_dir,
+				strerror(-rc))
+		      : 0;
 }

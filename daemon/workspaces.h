@@ -23,8 +23,8 @@ int workspaces_delete(struct parent *p, const char *name, struct err *e) must_ch
 
 /* Puts a changed copy of a workspace's rules in force: next version, signed by the keeper, written, told to the
  * children. changed stays the caller's. *ret_version: the new one. */
-int workspaces_commit(struct parent *p, struct workspace *w, struct rules *changed, uint64_t *ret_version,
-		      struct err *e) must_check;
+int workspaces_commit(struct parent *p, struct workspace *w, struct rules *changed,
+		      uint64_t *ret_version, struct err *e) must_check;
 /* A copy to change. */
 int workspaces_copy(const struct workspace *w, struct rules **ret, struct err *e) must_check;
 

@@ -526,7 +526,7 @@ log_format lab escape=json '{{"host":"$host","sni":"$ssl_server_name","addr":"$s
 access_log {p}/access.log lab;
 client_body_temp_path {p}/tmp/body; fastcgi_temp_path {p}/tmp/fcgi; proxy_temp_path {p}/tmp/proxy;
 uwsgi_temp_path {p}/tmp/uwsgi; scgi_temp_path {p}/tmp/scgi;
-client_max_body_size 300m; keepalive_requests 100000; keepalive_timeout 30s; server_tokens off; ssl_protocols TLSv1.2 TLSv1.3;
+client_max_body_size 300m; keepalive_requests 100000; keepalive_timeout 4s; server_tokens off; ssl_protocols TLSv1.2 TLSv1.3;
 map_hash_bucket_size 512; server_names_hash_bucket_size 128;
 map $http_authorization $stripe_ok {{ default 0; "Bearer {self.keys['STRIPE_KEY']}" 1; "Basic {basic['stripe']}" 1; }}
 map $http_authorization $openai_ok {{ default 0; "Bearer {self.keys['OPENAI_API_KEY']}" 1; }}

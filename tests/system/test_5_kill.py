@@ -164,7 +164,7 @@ def test_stop_and_start_by_hand(looping):
     d.start()
     agent.wait_ok(3)
     nothing_left(lab, agent)
-    audit(d, allow=True, host="api.stripe.com")
+    audit(d, verdict="allow", host="api.stripe.com")
 
 
 def test_killed_again_and_again(looping):

@@ -7,6 +7,7 @@
 #include "child.h"
 #include "fdio.h"
 #include "http1.h"
+#include "lonely.h"
 #include "record.h"
 #include "rules.h"
 
@@ -67,6 +68,7 @@ static struct {
 /* What the fake keeper and resolver do, and did. */
 static atomic_int keeper_leaves, keeper_reads, resolver_asks;
 static atomic_int keeper_says, resolver_says; /* errno to answer with */
+static atomic_int keeper_holds;		      /* a credential's answer waits until this is 0 */
 static atomic_uint resolver_addr;	      /* IPv4 */
 
 int record_of(int fd, struct eg_record *rec)
@@ -123,6 +125,8 @@ static int on_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 	(void)ctx;
 	(void)peer;
 	keeper_reads++;
+	while (keeper_holds)
+		usleep(1000);
 	if (keeper_says)
 		return answer(T.to_keeper.fd, RPC_CREDENTIAL_VALUE, m->id, keeper_says, NULL, 0);
 	return answer(T.to_keeper.fd, RPC_CREDENTIAL_VALUE, m->id, 0, VALUE, strlen(VALUE));
@@ -1287,6 +1291,54 @@ static void test_tables(void **state)
 	assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
 }
 
+/* What was judged under one document is not sent under another. */
+static void test_judged_again(void **state)
+{
+	struct client *c = open_client(HOST, T.tls_port);
+	struct rpc_workspace ws = {.workspace = "demo"};
+	int requests = T.sh->requests, reads = keeper_reads;
+
+	(void)state;
+	keeper_holds = 1;
+	assert_true(stream_print(&c->s, "GET /x HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n", T.tls_port));
+	while (keeper_reads == reads)
+		usleep(1000);
+	tell(RPC_WORKSPACE_GONE, &ws, sizeof(ws), -1);
+	sync_proxy();
+	keeper_holds = 0;
+	assert_int_equal(get_reply(c, false), 403);
+	assert_non_null(strstr(R.body, "\"workspace_missing\""));
+	assert_int_equal(T.sh->requests, requests);
+	tell_workspace(true, true);
+	sync_proxy();
+	/* A document that changed but still allows it: judged again, then sent. */
+	keeper_holds = 1;
+	reads = keeper_reads;
+	assert_true(stream_print(&c->s, "GET /x HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n", T.tls_port));
+	while (keeper_reads == reads)
+		usleep(1000);
+	tell_workspace(true, false);
+	sync_proxy();
+	keeper_holds = 0;
+	assert_int_equal(get_reply(c, false), 200);
+	assert_non_null(strstr(R.body, VALUE));
+	/* The client leaves while the keeper is asked: the answer finds nobody. */
+	keeper_holds = 1;
+	reads = keeper_reads;
+	requests = T.sh->requests;
+	assert_true(stream_print(&c->s, "GET /x HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n", T.tls_port));
+	while (keeper_reads == reads)
+		usleep(1000);
+	close_client(c);
+	sync_proxy();
+	sync_proxy();
+	keeper_holds = 0;
+	assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
+	assert_int_equal(T.sh->requests, requests + 1);
+	tell_workspace(true, true);
+	sync_proxy();
+}
+
 /* ---- tests: limits ---- */
 
 static int open_files(void)
@@ -1303,6 +1355,18 @@ static int open_files(void)
 		n++;
 	closedir(d);
 	return n;
+}
+
+static void wait_for_none(void)
+{
+	int i;
+
+	sync_proxy();
+	for (i = 0; i < 1000 && boss_stats.active > 0; i++) {
+		usleep(10000);
+		sync_proxy();
+	}
+	assert_int_equal(boss_stats.active, 0);
 }
 
 static void test_no_leak(void **state)
@@ -1326,14 +1390,52 @@ static void test_no_leak(void **state)
 					   T.tls_port);
 		close_client(c);
 	}
-	for (i = 0; i < 100; i++) {
-		sync_proxy();
-		if (boss_stats.active == 0)
-			break;
-		usleep(100000);
-	}
-	assert_int_equal(boss_stats.active, 0);
+	wait_for_none();
 	assert_in_range(open_files(), 1, before + 8); /* a few idle upstreams */
+}
+
+/* Clients that break off anywhere, in every way; the proxy is there afterwards, and empty. */
+static void test_chaos(void **state)
+{
+	static const char *const paths[] = {"echo", "echo-body", "echo-chunked", "close", "drop", "bad", "cut", "early", "once"};
+	const struct linger reset = {.l_onoff = 1};
+	struct client *held[16] = {0};
+	unsigned int seed = (unsigned int)time(NULL), i;
+	char text[1024];
+
+	(void)state;
+	print_message("seed %u\n", seed);
+	srand(seed);
+	for (i = 0; i < 600; i++) {
+		struct client **c = &held[(unsigned int)rand() % ARRAY_SIZE(held)];
+		bool tls = rand() % 3;
+		size_t len;
+
+		if (*c) {
+			if (rand() % 2)
+				(void)setsockopt((*c)->s.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+			close_client(*c);
+		}
+		T.sh->port = tls ? T.tls_port : T.plain_port;
+		*c = open_client(tls ? rand() % 4 ? HOST : DENIED : NULL, tls ? T.tls_port : T.plain_port);
+		(void)snprintf(text, sizeof(text),
+			       "POST /%s HTTP/1.1\r\n" AT(HOST) "%s%s\r\n5\r\nhello\r\n0\r\n\r\n",
+			       paths[(unsigned int)rand() % ARRAY_SIZE(paths)], T.sh->port,
+			       rand() % 2 ? "X-Key: agentsecrets://API_KEY\r\n" : "",
+			       rand() % 2 ? "Transfer-Encoding: chunked\r\n" : "Content-Length: 15\r\n");
+		len = rand() % 3 ? strlen(text) : (size_t)rand() % strlen(text);
+		if (rand() % 50 == 0)
+			text[(size_t)rand() % strlen(text)] ^= (char)(1 << rand() % 8);
+		(void)stream_write(&(*c)->s, text, len);
+		if (rand() % 100 == 0)
+			tell_workspace(true, rand() % 2);
+	}
+	for (i = 0; i < ARRAY_SIZE(held); i++)
+		if (held[i])
+			close_client(held[i]);
+	tell_workspace(true, true);
+	wait_for_none();
+	assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
 }
 
 static void test_limits(void **state)
@@ -1348,11 +1450,7 @@ static void test_limits(void **state)
 	audit_has("limit_reached");
 	for (i = 0; i < 300; i++)
 		close(fds[i]);
-	for (i = 0; i < 100 && (i == 0 || boss_stats.active > 0); i++) {
-		usleep(10000);
-		sync_proxy();
-	}
-	assert_int_equal(boss_stats.active, 0);
+	wait_for_none();
 	assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
 }
 
@@ -1476,12 +1574,14 @@ int main(void)
 		cmocka_unit_test(test_peers_die),
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_judged_again),
 		cmocka_unit_test(test_no_leak),
+		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_limits),
 	};
 
-	if (geteuid() != 0) {
-		print_message("skipped: the proxy's sandbox starts as root\n");
+	if (geteuid() != 0 || !lonely_enter()) {
+		print_message("skipped: needs root, for the proxy's sandbox and a network namespace\n");
 		return 77;
 	}
 	return cmocka_run_group_tests(tests, setup, teardown);
