@@ -955,6 +955,11 @@ int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const stru
 	return 0;
 }
 
+void enforce_unlease(struct enforce *en, uint64_t guard)
+{
+	purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);
+}
+
 void enforce_sweep(struct enforce *en, uint64_t now_ns)
 {
 	int fd = bpf_map__fd(en->skel->maps.leases);

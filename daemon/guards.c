@@ -10,6 +10,7 @@
 #include "enforce.h"
 #include "fdio.h"
 #include "log.h"
+#include "origin.h"
 #include "proc.h"
 #include "workspaces.h"
 
@@ -376,6 +377,38 @@ static int guards_watch(struct parent *p, struct guard *g)
 	return g->events_fd < 0 ? -errno : loop_watch(&p->loop, g->events_fd, key, EPOLLPRI);
 }
 
+/* ---- what rules open in the kernel ---- */
+
+static void guards_lease_rule(struct parent *p, const struct guard *g, const struct rules_rule *r)
+{
+	struct eg_lease_key key = {.guard = g->id, .port = r->port};
+	struct eg_lease lease = {.expires = UINT64_MAX,
+				 .flags = r->mode == RULES_TCP ? EG_LEASE_DIRECT : 0};
+
+	if (!r->private || !origin_parse(r->host, key.addr) || !origin_openable(key.addr, true))
+		return;
+	if (enforce_lease(p->en, &key, &lease) < 0)
+		log_warn("the rule for %s was not taken by the kernel; connections to it are refused", r->host);
+}
+
+static void guards_lease(struct parent *p, const struct guard *g, const struct workspace *w)
+{
+	uint32_t i;
+
+	enforce_unlease(p->en, g->id);
+	for (i = 0; i < w->rules->rule_count; i++)
+		guards_lease_rule(p, g, &w->rules->rules[i]);
+}
+
+void guards_rules_changed(struct parent *p, const struct workspace *w)
+{
+	size_t i;
+
+	for (i = 0; i < EG_GUARDS_MAX; i++)
+		if (p->guards[i].id && strcmp(p->guards[i].workspace, w->rules->workspace) == 0)
+			guards_lease(p, &p->guards[i], w);
+}
+
 /* ---- making ---- */
 
 static struct guard *guards_slot(struct parent *p)
@@ -466,6 +499,8 @@ int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct 
 		       (unsigned long long)++p->run_serial);
 	g->since = loop_wall_ns() / 1000000000ULL;
 	rc = guards_build(p, g, pid, e);
+	if (rc == 0)
+		guards_lease(p, g, w);
 	if (rc == 0)
 		rc = cgroup_move(g->cgroup_fd, pid, e);
 	if (rc < 0) {

@@ -32,6 +32,10 @@ bool guards_holds(struct parent *p, pid_t pid);
 /* All guards and listeners, to one child. */
 int guards_tell(struct parent *p, struct proc *to) must_check;
 
+/* A workspace's document is new: what the old one's rules had opened in the kernel is closed, and what the new one's
+ * address rules open is opened. Names are leased again when they are asked for. */
+void guards_rules_changed(struct parent *p, const struct workspace *w);
+
 /* Hands every listener and link to the holder again (a new one was started). */
 void guards_hold(struct parent *p);
 

@@ -238,6 +238,9 @@ int workspaces_load(struct parent *p, struct err *e)
 			n++;
 	}
 	(void)closedir(d);
+	for (n = 0; n < PARENT_WORKSPACES_MAX; n++)
+		if (p->workspaces[n].rules)
+			guards_rules_changed(p, &p->workspaces[n]);
 	return 0;
 }
 
@@ -283,6 +286,7 @@ static int workspaces_tell_all(struct parent *p, const struct workspace *w)
 		return fd;
 	workspaces_describe(w, &msg);
 	proc_tell(p, RPC_WORKSPACE, &msg, sizeof(msg), fd, true);
+	guards_rules_changed(p, w);
 	return 0;
 }
 
