@@ -451,7 +451,6 @@ int upstreams_sweep(struct upstreams *p, uint64_t now_ms)
 		next = u->next;
 		if (d->next == d->count)
 			continue;
-		/* Here others are under way or have just failed: one more cannot be the last. */
 		if (now_ms >= d->next_ms && !upstream_next(u)) {
 			upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
 			u->fn(u->owner);
