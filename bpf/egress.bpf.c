@@ -34,6 +34,13 @@
 
 const volatile __u16 explicit_port = 0;
 
+/* adopt.bpf.c compiles this file once more, for sockets that were born elsewhere. */
+#ifdef EG_ADOPT
+#define ADOPT 1
+#else
+#define ADOPT 0
+#endif
+
 /* What a guarded socket dialled, and where its record stands while nobody has accepted it. */
 struct eg_socket {
 	struct eg_record record;
@@ -111,6 +118,46 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } stats SEC(".maps");
+
+#if ADOPT
+/* Which guard an adopted socket belongs to; what it accepts inherits that. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u64);
+} marks SEC(".maps");
+
+/* A guard's state as in `guards`, by its id: the attach point here is not the guard's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, EG_GUARDS_MAX);
+	__type(key, __u64);
+	__type(value, struct eg_guard);
+} wards SEC(".maps");
+
+static const struct eg_guard nobody = {};
+
+/* NULL: the socket was not adopted, and passes. One whose guard is unknown is closed. */
+static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
+{
+	const struct eg_guard *g;
+	__u64 *id;
+
+	id = sk ? bpf_sk_storage_get(&marks, sk, 0, 0) : NULL;
+	if (!id)
+		return NULL;
+	g = bpf_map_lookup_elem(&wards, id);
+	return g ? g : &nobody;
+}
+#else
+/* Never NULL. */
+static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
+{
+	(void)sk;
+	return bpf_get_local_storage(&guards, 0);
+}
+#endif
 
 /* ---- counting and reporting --------------------------------------------------------------------- */
 
@@ -274,9 +321,11 @@ static __always_inline int pass_dial(struct bpf_sock_addr *ctx, const struct pol
 
 static __always_inline int dial(struct bpf_sock_addr *ctx, struct policy_dial *d, __u8 hook)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
+	const struct eg_guard *g = guard_of(ctx->sk);
 	struct policy_verdict v;
 
+	if (ADOPT && !g)
+		return 1;
 	if (d->proto == POLICY_TCP)
 		d->lease = lease_of(g->id, d->addr, d->port);
 	v = hook == EG_HOOK_CONNECT ? policy_connect(g, d) : policy_sendmsg(g, d);
@@ -338,10 +387,12 @@ int egress_sendmsg6(struct bpf_sock_addr *ctx)
 /* The record, when the address in ctx is the one we rewrote to. */
 static __always_inline const struct eg_record *dialled(struct bpf_sock_addr *ctx, const __u8 *addr)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
+	const struct eg_guard *g = guard_of(ctx->sk);
 	__u16 port = bpf_ntohs(ctx->user_port);
 	const struct eg_socket *s;
 
+	if (ADOPT && !g)
+		return NULL;
 	if (!policy_is_ours(addr) || (port != g->dns_port && port != g->proxy_port) || !ctx->sk)
 		return NULL;
 	s = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
@@ -412,9 +463,11 @@ int egress_getpeername6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_create")
 int egress_sock_create(struct bpf_sock *ctx)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
+	const struct eg_guard *g = guard_of(ctx);
 	__u8 reason = EG_REASON_CLOSED;
 
+	if (ADOPT && !g)
+		return 1;
 	if (policy_open(g))
 		reason = policy_sock_create(ctx->family, ctx->type, ctx->protocol);
 	if (!reason)
@@ -434,9 +487,12 @@ int egress_sock_create(struct bpf_sock *ctx)
 
 static __always_inline int check_bind(struct bpf_sock_addr *ctx, struct policy_dial *d)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
-	__u8 reason = policy_bind(g, d->port, d->explicit_port);
+	const struct eg_guard *g = guard_of(ctx->sk);
+	__u8 reason;
 
+	if (ADOPT && !g)
+		return 1;
+	reason = policy_bind(g, d->port, d->explicit_port);
 	return reason ? deny_dial(ctx, g, d, EG_HOOK_BIND, reason) : 1;
 }
 
@@ -463,9 +519,14 @@ int egress_bind6(struct bpf_sock_addr *ctx)
 SEC("cgroup/setsockopt")
 int egress_setsockopt(struct bpf_sockopt *ctx)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
+	const struct eg_guard *g = guard_of(ctx->sk);
 	__u8 reason = EG_REASON_CLOSED;
 
+	if (ADOPT && !g) {
+		if (ctx->optlen > SOCKOPT_MAX)
+			ctx->optlen = 0; /* as the caller has it */
+		return 1;
+	}
 	if (policy_open(g))
 		reason = policy_setsockopt(ctx->level, ctx->optname);
 	if (!reason) {
@@ -515,12 +576,22 @@ static __always_inline bool parse(struct __sk_buff *skb, __u8 inbound, struct po
 	return true;
 }
 
+/* The socket that a packet belongs to, only where the guard is looked up by it. */
+static __always_inline struct bpf_sock *packet_sk(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = ADOPT ? skb->sk : NULL;
+
+	return sk ? bpf_sk_fullsock(sk) : NULL;
+}
+
 static __always_inline int wall(struct __sk_buff *skb, __u8 inbound)
 {
-	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
+	const struct eg_guard *g = guard_of(packet_sk(skb));
 	__u8 reason = inbound ? EG_REASON_INBOUND : EG_REASON_WALL;
 	struct policy_packet p = {};
 
+	if (ADOPT && !g)
+		return 1;
 	if (parse(skb, inbound, &p)) {
 		if (p.proto == POLICY_TCP && !policy_on_lo(g, &p))
 			p.lease = lease_of(g->id, p.addr, p.port);

@@ -587,7 +587,7 @@ static void proxy_reap(struct proxy *p)
 /* Anything whose time may come? An idle proxy sleeps until somebody wakes it. */
 static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms)
 {
-	int ms = -1;
+	int ms = -1, sync_ms = audit_wait_ms(p->audit, now_ms);
 
 	if (p->recorded || p->again)
 		return 0;
@@ -595,6 +595,8 @@ static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms)
 		ms = p->sweep_ms > now_ms ? (int)(p->sweep_ms - now_ms) : 0;
 	if (upstreams_ms >= 0 && (ms < 0 || upstreams_ms < ms))
 		ms = upstreams_ms;
+	if (sync_ms >= 0 && (ms < 0 || sync_ms < ms))
+		ms = sync_ms;
 	return ms;
 }
 
