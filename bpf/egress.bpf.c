@@ -564,6 +564,13 @@ static __always_inline bool parse(struct __sk_buff *skb, __u8 inbound, struct po
 		if (bpf_skb_load_bytes(skb, 0, ip, POLICY_IP6_LEN))
 			return false;
 		at = policy_ip6(ip, inbound, p);
+		/* A GSO packet over 64 KiB on lo ("BIG TCP") carries the kernel's own jumbo option (RFC 2675). */
+		if (at && p->proto == 0) {
+			if (bpf_skb_load_bytes(skb, at, l4, 8) || l4[1] != 0 || l4[2] != 0xc2 || l4[3] != 4)
+				return false;
+			p->proto = l4[0];
+			at += 8;
+		}
 	} else {
 		return false;
 	}
