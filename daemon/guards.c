@@ -21,6 +21,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#define GUARDS_PORT_TRIES 100
+#define GUARDS_PORT_WAIT_US 10000
+
 static const char *const guards_dns_words[NETNS_SOCKETS] = {"tcp4", "tcp6", "udp4", "udp6"};
 
 static void guards_id_text(uint64_t id, char out[24])
@@ -131,6 +134,7 @@ static int guards_netns_use(struct parent *p, int netns_fd, uint64_t cookie, str
 {
 	struct netns_slot *n = guards_netns(p, cookie);
 	struct netns_sockets s;
+	unsigned int i;
 	int rc;
 
 	if (n)
@@ -140,6 +144,11 @@ static int guards_netns_use(struct parent *p, int netns_fd, uint64_t cookie, str
 		return err_set(e, -ENOSPC, "more than %d network namespaces hold guards",
 			       PARENT_NETNS_MAX);
 	rc = netns_sockets(netns_fd, p->listen_cgroup, p->cfg.proxy_port, false, &s, e);
+	/* The last guard here may have left a moment ago: proxies and holder close their copies when they get to it. */
+	for (i = 0; rc == -EADDRINUSE && i < GUARDS_PORT_TRIES; i++) {
+		(void)usleep(GUARDS_PORT_WAIT_US);
+		rc = netns_sockets(netns_fd, p->listen_cgroup, p->cfg.proxy_port, false, &s, e);
+	}
 	if (rc < 0)
 		return rc;
 	*n = (struct netns_slot){.cookie = cookie,

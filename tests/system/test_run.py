@@ -9,6 +9,7 @@ import pytest
 
 from helpers import AUTH, STRIPE, audit, curl, refused, works
 from lab import NOBODY, wait_for
+from test_6_load import MANY
 
 
 def guards(d):
@@ -62,6 +63,18 @@ def test_guard_goes_with_the_agent(world):
     p.communicate()
     wait_for("the guard's end", lambda: not guards(d) and not os.path.isdir(path))
     assert [str(pin) for pin in (d.rundir / "bpf").glob("v*/guards/*")] == []
+
+
+def test_guards_come_and_go_while_the_proxies_are_busy(world):
+    """The last guard of a namespace ends and the next one begins at once, sixty times."""
+    busy = world.agent_start("/usr/bin/python3", "-c", MANY, "1280", "64", "1", ns="pod")
+    try:
+        for _ in range(60):
+            p = world.agent("true")
+            assert (p.returncode, p.stderr) == (0, "")
+    finally:
+        out, err = busy.communicate(timeout=120)
+    assert out.strip() == b"1280", err[-1000:]
 
 
 def test_children_that_stay_are_still_guarded(world):
