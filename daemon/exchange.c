@@ -1,6 +1,6 @@
 /* exchange.c: see exchange.h.
  *
- * The order is protocol.md's: syntax, who, scheme and host, rule, which secrets (by name), address; then
+ * The order is protocol.md's: syntax, who, scheme and host, rule, address, which secrets (by name); then
  * the line with the decision is made and the exchange waits in RECORD until the turn function has
  * written it. Only then the refusal is answered, or the upstream dialled. A credential is asked for when
  * the upstream is connected and verified, and only if the workspace is still what was judged: if its
@@ -335,7 +335,7 @@ static void exchange_make_key(struct conn *c, const struct rules_rule *rule)
 		SHA256(named, len, k->creds);
 }
 
-/* Steps 1 to 4 and 6. REASON_NONE: allowed; everything else is a refusal. */
+/* Steps 1 to 4. REASON_NONE: so far allowed; everything else is a refusal. */
 static enum reason exchange_judge(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -348,7 +348,6 @@ static enum reason exchange_judge(struct conn *c)
 				.rules = c->guard->workspace->rules,
 				.head = &rq->head,
 				.meaning = &rq->meaning};
-	enum reason why;
 
 	x->detail = NULL;
 	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
@@ -372,11 +371,20 @@ static enum reason exchange_judge(struct conn *c)
 	if (!rq->route.rule)
 		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
 	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
-	why = inject_judge(ask.rules, rq->route.host, rq->route.port, &rq->refs);
-	if (why == REASON_NONE)
-		exchange_make_key(c, rq->route.rule);
+	exchange_make_key(c, rq->route.rule);
 	rq->route.rule = NULL; /* the document may go before we look again */
-	return why;
+	return REASON_NONE;
+}
+
+/* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the
+ * document changed since step 4, all is judged again before a value is asked for. */
+static enum reason exchange_judge_secrets(const struct conn *c)
+{
+	const struct request *rq = c->x->rq;
+	const struct rules *rules = c->guard->workspace->rules;
+
+	return rules ? inject_judge(rules, rq->route.host, rq->route.port, &rq->refs)
+		     : REASON_WORKSPACE_GONE;
 }
 
 /* The decision is made: it is written before anything comes of it. failure: what will be answered. */
@@ -424,9 +432,12 @@ static bool step_head(struct conn *c)
 	why = exchange_judge(c);
 	if (why != REASON_NONE)
 		return exchange_decide(c, why, why);
+	/* A pooled connection's address was judged when it was dialled. */
 	c->x->up = upstream_take(c->p->upstreams, &rq->key, c, exchange_on_changed);
-	if (c->x->up)
-		return exchange_decide(c, REASON_NONE, REASON_NONE);
+	if (c->x->up) {
+		why = exchange_judge_secrets(c);
+		return exchange_decide(c, why, why);
+	}
 	conn_to(c, CONN_RESOLVE);
 	return true;
 }
@@ -523,6 +534,8 @@ static bool step_resolve(struct conn *c)
 	}
 	rq->resolved = false;
 	verdict = exchange_resolved(c, &failure);
+	if (verdict == REASON_NONE && failure == REASON_NONE)
+		verdict = exchange_judge_secrets(c);
 	if (verdict != REASON_NONE)
 		failure = verdict;
 	if (!c->x->decided)
