@@ -345,6 +345,8 @@ class Lab:
         self.keys = {"STRIPE_KEY": "sk_live_" + secrets.token_hex(24), "OPENAI_API_KEY": "sk-proj-" + secrets.token_hex(24),
                      "GIT_TOKEN": "ghp_" + secrets.token_hex(18)}
         atexit.register(self.down)
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # ended from outside: clean up all the same
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             self.up()
             if daemon:
