@@ -267,7 +267,7 @@ static int root_files(void)
 	(void)fclose(f);
 	FAILS(open("/proc/sys/kernel/core_pattern", O_WRONLY), EROFS);
 	MUST(access("/proc/sysrq-trigger", F_OK) || open("/proc/sysrq-trigger", O_WRONLY) < 0);
-	FAILS(open("/sys/kernel/uevent_helper", O_WRONLY | O_CREAT), EROFS);
+	FAILS(open("/sys/kernel/uevent_helper", O_WRONLY | O_CREAT, 0600), EROFS);
 	(void)snprintf(path, sizeof(path), "%s/vault.key", state_dir);
 	FAILS(open(path, O_RDONLY), ENOENT);
 	(void)snprintf(path, sizeof(path), "%s/new", state_dir);
