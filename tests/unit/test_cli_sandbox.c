@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "skip.h"
 #include "run_mounts.h"
 #include "run_sandbox.h"
 
@@ -75,7 +76,7 @@ static int inside(uid_t uid, int (*fn)(void))
 	pid_t pid;
 
 	if (geteuid() != 0 && uid == 0)
-		skip();
+		skip_because("needs root");
 	(void)fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
@@ -329,7 +330,7 @@ static void test_foreign(void **s)
 #else
 	(void)foreign;
 	(void)x32;
-	skip();
+	skip_because("there is no foreign ABI on this machine");
 #endif
 }
 
@@ -367,7 +368,7 @@ static void test_tracing(void **s)
 {
 	(void)s;
 	if (!run_sandbox_can_scope())
-		skip();
+		skip_because("this kernel has no Landlock");
 	if (geteuid() == 0)
 		trace_as(NOBODY);
 	trace_as(geteuid());
@@ -391,7 +392,7 @@ static void test_hide_refused(void **s)
 
 	(void)s;
 	if (geteuid() != 0)
-		skip();
+		skip_because("needs root");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		hide = bad[i];
 		assert_int_equal(inside(0, never), 251);

@@ -1,4 +1,5 @@
 /* Secrets in memory: what protects them, and what secret_read_fd() refuses. */
+#include "skip.h"
 #include "secret.h"
 
 #include <fcntl.h>
@@ -181,10 +182,10 @@ static void test_limits(void **state)
 {
 	(void)state;
 #ifdef __SANITIZE_ADDRESS__
-	skip(); /* mlock is a no-op there */
+	skip_because("mlock does nothing under the address sanitizer");
 #endif
 	if (geteuid() != 0)
-		skip();
+		skip_because("needs root");
 	assert_int_equal(in_child(no_lock, NULL), 0);
 	assert_int_equal(in_child(little_lock, NULL), 0);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "skip.h"
 #include "fdio.h"
 #include "rd.h"
 #include "truststore.h"
@@ -170,7 +171,7 @@ static void test_keytool(void **s)
 
 	(void)s;
 	if (system("command -v keytool >/dev/null 2>&1"))
-		skip();
+		skip_because("keytool, of a Java runtime, is not installed");
 	(void)snprintf(cmd, sizeof(cmd), "keytool -list -keystore %s/%s -storepass changeit 2>&1", dir, TRUSTSTORE_JKS);
 	f = popen(cmd, "r");
 	assert_non_null(f);
@@ -189,7 +190,7 @@ static void test_host_bundle(void **s)
 
 	(void)s;
 	if (access(host, R_OK))
-		skip();
+		skip_because("this host has no CA bundle");
 	len = make_cert("agentsecrets test CA", &der);
 	assert_int_equal(truststore_write(dirfd_, host, der, (size_t)len, 1, &e), 0);
 	OPENSSL_free(der);
