@@ -180,6 +180,7 @@ void log_lines_print(FILE *f, const char *line, size_t len)
 	number(f, j, "status", " status=");
 	number(f, j, "bytes_up", " up=");
 	number(f, j, "bytes_down", " down=");
+	number(f, j, "redacted", " redacted=");
 	number(f, j, "ms", " ms=");
 	number(f, j, "count", " count=");
 	number(f, j, "pid", " pid=");

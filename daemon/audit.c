@@ -310,6 +310,7 @@ static void audit_what(struct wr *w, const struct audit_entry *en)
 	audit_number_if(w, "status", en->status > 0 ? (uint64_t)en->status : 0);
 	audit_number_if(w, "bytes_up", en->bytes_up);
 	audit_number_if(w, "bytes_down", en->bytes_down);
+	audit_number_if(w, "redacted", en->redacted);
 	if (en->has_ms)
 		audit_number(w, "ms", en->ms);
 	audit_number_if(w, "count", en->count);

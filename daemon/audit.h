@@ -57,6 +57,7 @@ struct audit_entry {
 	uint32_t secret_count;
 	int status;		 /* HTTP status sent to the client */
 	uint64_t bytes_up, bytes_down; /* body bytes */
+	uint64_t redacted;	 /* finds of secrets in the response, masked */
 	bool has_ms;
 	uint32_t ms;
 	uint64_t count;		 /* kernel events: how many this line stands for; lost: how many */

@@ -9,7 +9,7 @@ void body_init(struct body *b, enum http1_framing from, uint64_t length, enum ht
 }
 
 /* A piece of payload, framed for the other side. */
-static int body_put(struct body *b, const void *p, size_t n, struct buf *out)
+static int body_frame(struct body *b, const void *p, size_t n, struct buf *out)
 {
 	size_t need = n + HTTP1_CHUNK_HEAD_MAX + 2, room;
 	uint8_t *to;
@@ -27,6 +27,38 @@ static int body_put(struct body *b, const void *p, size_t n, struct buf *out)
 	wr_str(&w, "\r\n");
 	buf_added(out, w.len);
 	return 0;
+}
+
+/* What is in the sieve, as far as `out` has room. */
+static int body_sift(struct body *b, struct buf *out, size_t full)
+{
+	const uint8_t *p;
+	size_t n;
+	int rc = 0;
+
+	while (rc == 0 && buf_len(out) < full) {
+		rc = sieve_next(b->sieve, b->over, &p, &n);
+		if (rc < 0 || n == 0)
+			return rc;
+		rc = body_frame(b, p, n, out);
+		sieve_took(b->sieve);
+	}
+	return rc;
+}
+
+static bool body_busy(const struct body *b)
+{
+	return b->sieve && sieve_busy(b->sieve);
+}
+
+static int body_put(struct body *b, const void *p, size_t n, struct buf *out, size_t full)
+{
+	int rc;
+
+	if (!b->sieve)
+		return body_frame(b, p, n, out);
+	rc = sieve_put(b->sieve, p, n);
+	return rc < 0 ? rc : body_sift(b, out, full);
 }
 
 /* The end of a chunked body on the other side; trailers NULL: none. */
@@ -59,6 +91,8 @@ static int body_trailer(struct body *b, struct buf *in, struct buf *out, struct 
 	switch (http1_trailers(&b->trailer, (const char *)buf_bytes(in), buf_len(in), scratch)) {
 	case HTTP1_DONE:
 		used = scratch->raw.len;
+		if (b->sieve)
+			b->sieve->text.found += sieve_head(b->sieve->redact, scratch, buf_bytes(in));
 		rc = body_last(b, scratch, out);
 		buf_take(in, used);
 		return rc;
@@ -71,7 +105,7 @@ static int body_trailer(struct body *b, struct buf *in, struct buf *out, struct 
 
 static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t full)
 {
-	while (buf_len(in) > 0 && buf_len(out) < full) {
+	while (buf_len(in) > 0 && buf_len(out) < full && !body_busy(b)) {
 		struct http1_slice piece = {0};
 		enum http1_result got;
 		size_t used = 0;
@@ -79,40 +113,58 @@ static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t 
 
 		got = http1_chunked(&b->chunk, (const char *)buf_bytes(in), buf_len(in), &used, &piece);
 		if (got == HTTP1_DATA)
-			rc = body_put(b, piece.p, piece.len, out);
+			rc = body_put(b, piece.p, piece.len, out, full);
 		buf_take(in, used);
 		if (rc < 0)
 			return rc;
 		if (got == HTTP1_BAD)
 			return -EBADMSG;
 		if (got == HTTP1_DONE) {
-			b->phase = BODY_TRAILER;
+			b->over = true;
 			return 0;
 		}
 	}
 	return 0;
 }
 
+/* Again where a sieve has kept what there was room for: whoever reads an end next must find `in` empty. */
 static int body_counted(struct body *b, struct buf *in, struct buf *out, size_t full)
 {
-	size_t n = buf_len(in), room = buf_len(out) < full ? full - buf_len(out) : 0;
+	while (buf_len(in) > 0 && buf_len(out) < full && !b->over && !body_busy(b)) {
+		size_t n = buf_len(in), room = full - buf_len(out);
+		int rc;
+
+		if (b->from == HTTP1_FRAMING_LENGTH && n > b->left)
+			n = (size_t)b->left;
+		if (n > room)
+			n = room;
+		rc = body_put(b, buf_bytes(in), n, out, full);
+		buf_take(in, n);
+		if (rc < 0)
+			return rc;
+		if (b->from == HTTP1_FRAMING_LENGTH) {
+			b->left -= n;
+			b->over = b->left == 0;
+		}
+	}
+	return 0;
+}
+
+/* All payload has come: what the sieve still has, then the end. */
+static int body_over(struct body *b, struct buf *out, size_t full)
+{
 	int rc;
 
-	if (b->from == HTTP1_FRAMING_LENGTH && n > b->left)
-		n = (size_t)b->left;
-	if (n > room)
-		n = room;
-	if (n == 0)
-		return 0;
-	rc = body_put(b, buf_bytes(in), n, out);
-	buf_take(in, n);
-	if (rc < 0)
-		return rc;
-	if (b->from == HTTP1_FRAMING_LENGTH) {
-		b->left -= n;
-		if (b->left == 0)
-			return body_last(b, NULL, out);
+	if (b->sieve) {
+		if (buf_len(out) >= full)
+			return 0;
+		rc = body_sift(b, out, full);
+		if (rc < 0 || !sieve_empty(b->sieve))
+			return rc;
 	}
+	if (b->from != HTTP1_FRAMING_CHUNKED)
+		return body_last(b, NULL, out);
+	b->phase = BODY_TRAILER;
 	return 0;
 }
 
@@ -120,9 +172,13 @@ int body_move(struct body *b, struct buf *in, struct buf *out, size_t full, stru
 {
 	int rc = 0;
 
-	if (b->phase == BODY_DATA)
+	if (b->phase == BODY_DATA && body_busy(b))
+		rc = body_sift(b, out, full);
+	if (rc == 0 && b->phase == BODY_DATA && !b->over && !body_busy(b))
 		rc = b->from == HTTP1_FRAMING_CHUNKED ? body_chunked(b, in, out, full)
 						      : body_counted(b, in, out, full);
+	if (rc == 0 && b->phase == BODY_DATA && b->over)
+		rc = body_over(b, out, full);
 	if (rc == 0 && b->phase == BODY_TRAILER && buf_len(in) > 0)
 		rc = body_trailer(b, in, out, scratch);
 	return rc;
@@ -130,7 +186,7 @@ int body_move(struct body *b, struct buf *in, struct buf *out, size_t full, stru
 
 size_t body_straight(const struct body *b, const struct buf *in)
 {
-	if (b->phase != BODY_DATA || b->from != b->to || buf_len(in) > 0)
+	if (b->phase != BODY_DATA || b->from != b->to || b->sieve || buf_len(in) > 0)
 		return 0;
 	if (b->from == HTTP1_FRAMING_CLOSE)
 		return SIZE_MAX;
@@ -153,5 +209,6 @@ int body_end(struct body *b, struct buf *out)
 		return 0;
 	if (b->from != HTTP1_FRAMING_CLOSE)
 		return -EPIPE;
-	return body_last(b, NULL, out);
+	b->over = true;
+	return body_over(b, out, out->max / 2);
 }

@@ -1,19 +1,23 @@
 /* body.h: one message body on its way from one side's framing to the other's.
  *
  * Works on buffers alone: parsed payload goes from `in` to `out`, written in the framing of the other
- * side. What was parsed is taken from `in` at once; nothing is forwarded that was not understood.
+ * side. What was parsed is taken from `in` at once; nothing is forwarded that was not understood. With a
+ * sieve, the payload and the trailers go through it.
  */
 #ifndef BODY_H
 #define BODY_H
 
 #include "buf.h"
 #include "http1.h"
+#include "sieve.h"
 
 struct body {
 	enum http1_framing from, to;
 	enum body_phase { BODY_DATA = 0, BODY_TRAILER, BODY_DONE } phase;
 	uint64_t left;	/* LENGTH: of the payload */
 	uint64_t bytes; /* payload moved so far */
+	bool over;	/* all payload has come; the sieve may still have some */
+	struct sieve *sieve; /* the caller's; NULL: none */
 	struct http1_chunked chunk;
 	struct http1_scan trailer;
 };
@@ -21,8 +25,8 @@ struct body {
 /* length: of the body when `from` is LENGTH. */
 void body_init(struct body *b, enum http1_framing from, uint64_t length, enum http1_framing to);
 
-/* Moves what can be moved while `out` holds less than `full`. -EBADMSG: the framing is broken;
- * -ENOBUFS: no memory. scratch: for trailers. */
+/* Moves what can be moved while `out` holds less than `full`. -EBADMSG: the framing or the coding is broken;
+ * -ENOBUFS: no memory; or what sieve_next() said. scratch: for trailers. */
 int body_move(struct body *b, struct buf *in, struct buf *out, size_t full, struct http1_head *scratch) must_check;
 
 /* How many bytes may be read straight into the other side's `out`; 0: read into `in`. */
@@ -30,7 +34,7 @@ size_t body_straight(const struct body *b, const struct buf *in);
 /* So many were. */
 void body_went(struct body *b, size_t n);
 
-/* The sender has finished. -EPIPE: in the middle of the body. */
+/* The sender has finished. -EPIPE: in the middle of the body; or what sieve_next() said. */
 int body_end(struct body *b, struct buf *out) must_check;
 
 #endif

@@ -6,6 +6,12 @@
  *
  * Nothing leaves this process for a request, and no credential is asked for, before the line with its
  * decision is written. Values exist from the keeper's answer to the head's last byte.
+ *
+ * Every secret that the workspace's document lets go to this host and port, sent now, before, by another worker
+ * or never, is looked for in the response (redact.h). So the keeper is asked for those too that the request does not
+ * name, before it is sent; not for those that exchanges under way with the same host have already (known.h). Not
+ * covered: values that were replaced, secrets that were unbound from the host since they were sent, hosts that pass
+ * a secret on to another host.
  */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H
@@ -31,6 +37,8 @@ struct request {
 	uint32_t addr_count;
 	bool resolved;		 /* the resolver has answered: */
 	int resolve_rc;
+	struct cred *others;	 /* for the search of the response: a place for each secret of the document */
+	uint32_t other_count, other; /* `other`: the first that has not been looked at */
 	bool refused;		 /* the keeper has refused or is gone: */
 	enum reason refusal;
 	struct ask ask;
@@ -53,6 +61,10 @@ struct exchange {
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
 	struct http1_scan down_scan;
 	struct body down_body;
+	bool known_made;	 /* it is settled what the response is searched for: */
+	struct known *known;	 /* NULL: nothing */
+	struct sieve sieve;	 /* of its body */
+	uint64_t redacted;	 /* finds in heads */
 	bool responded;		 /* the response's head has gone to agent.out */
 	bool up_keep;
 	int status;

@@ -8,6 +8,7 @@
 #include "creds.h"
 #include "hello.h"
 #include "http1.h"
+#include "known.h"
 #include "leaf.h"
 #include "slots.h"
 #include "upstream.h"
@@ -34,6 +35,7 @@ struct proxy {
 	struct tls_ctx *tls;
 	struct leaf_cache *leaves;
 	struct creds *creds;
+	struct known *known; /* of the exchanges under way */
 	struct upstreams *upstreams;
 	struct who who;
 	struct slots conns, listeners;

@@ -3,7 +3,7 @@
  * Each pass moves what can be moved one way: parsed payload into the other side's `out`, then one write,
  * then the next read. A body whose framing is the same on both sides is read straight into the other
  * side's `out`. A side that does not take what waits for it stops the reading on the other: memory is
- * bounded by RELAY_FULL each way. Passes go on until nothing moves or the turn's share is used up.
+ * bounded by RELAY_FULL each way, and by what a sieve keeps. Passes go on until nothing moves or the turn's share is used up.
  *
  * An upstream may answer before it has read the whole request, and may then close: a failed write ends
  * the way up alone, and what it said is still read.
@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#define RELAY_EDITS_MAX 8
 #define RELAY_BLOCKED_S(c) ((c)->p->config.idle_timeout_s)
 
 /* Bytes moved in this pass, and what may still be moved in this turn. */
@@ -80,11 +81,25 @@ static bool relay_up(struct conn *c, struct relay_share *s)
 
 /* ---- down: the head ---- */
 
+/* What is different in the head of a body whose codings are taken off. */
+struct relay_edits {
+	size_t count;
+	struct http1_edit of[RELAY_EDITS_MAX];
+	char etag[256];
+};
+
 /* Writes p->head to the agent. */
-static int relay_write_head(struct conn *c, const struct http1_meaning *m, enum http1_framing framing, bool close)
+static int relay_write_head(struct conn *c, const struct http1_meaning *m, enum http1_framing framing, bool close,
+			    const struct relay_edits *edits)
 {
 	const struct http1_head *h = &c->p->head;
-	struct http1_out out = {.head = h, .meaning = m, .framing = framing, .length = m->length, .close = close};
+	struct http1_out out = {.head = h,
+				.meaning = m,
+				.edits = edits ? edits->of : NULL,
+				.edit_count = edits ? edits->count : 0,
+				.framing = framing,
+				.length = m->length,
+				.close = close};
 	size_t bound = h->raw.len + 256, room;
 	struct wr w = wr_of(buf_room(&c->agent.out, bound, &room), bound);
 	int rc = w.p ? http1_write_response(&w, &out) : -ENOBUFS;
@@ -94,13 +109,75 @@ static int relay_write_head(struct conn *c, const struct http1_meaning *m, enum 
 	return rc;
 }
 
+/* The other representation has another tag: the weak one, since what it says is the same (RFC 9110, 8.8.1). */
+static void relay_weaken(const struct http1_head *h, uint32_t field, struct relay_edits *e)
+{
+	const struct http1_slice v = h->fields[field].value;
+	struct http1_edit *edit = &e->of[e->count];
+	struct wr w = wr_of(e->etag, sizeof(e->etag));
+
+	if (e->count == RELAY_EDITS_MAX || v.len == 0 || v.p[0] != '"')
+		return;
+	wr_str(&w, "W/");
+	wr_bytes(&w, v.p, v.len);
+	*edit = (struct http1_edit){.op = w.full ? HTTP1_DROP : HTTP1_VALUE, .field = field};
+	edit->value = (struct http1_slice){e->etag, w.full ? 0 : w.len};
+	e->count++;
+}
+
+/* A body that is looked through and coded: *ret takes its codings off. -ENOTSUP: that cannot be done. */
+static int relay_uncode(const struct http1_head *h, struct relay_edits *e, struct recode **ret)
+{
+	struct recode_list list = {0};
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < h->field_count && rc == 0; i++) {
+		if (h->fields[i].id != HTTP1_CONTENT_ENCODING)
+			continue;
+		if (e->count == RELAY_EDITS_MAX)
+			return -ENOTSUP;
+		e->of[e->count++] = (struct http1_edit){.op = HTTP1_DROP, .field = i};
+		rc = recode_list_add(&list, h->fields[i].value.p, h->fields[i].value.len);
+	}
+	if (rc < 0 || list.count == 0) {
+		e->count = 0;
+		return rc;
+	}
+	if (h->status == 206) /* the coding's middle: nobody can read that alone */
+		return -ENOTSUP;
+	for (i = 0; i < h->field_count; i++)
+		if (http1_is(h->fields[i].name, "etag"))
+			relay_weaken(h, i, e);
+	return recode_new(&list, ret);
+}
+
+/* The response's body is looked through, if there is one and anything to look for. */
+static int relay_search(struct conn *c, const struct http1_meaning *m, struct relay_edits *edits)
+{
+	struct recode *recode = NULL;
+	int rc;
+
+	if (!c->x->known || m->framing == HTTP1_FRAMING_NONE || (m->framing == HTTP1_FRAMING_LENGTH && m->length == 0))
+		return 0;
+	rc = relay_uncode(&c->p->head, edits, &recode);
+	if (rc == 0)
+		sieve_init(&c->x->sieve, c->x->known->redact, recode);
+	return rc;
+}
+
 /* The final response's head: how its body goes on, and what becomes of both connections. */
 static int relay_respond(struct conn *c, const struct http1_meaning *m)
 {
 	struct exchange *x = c->x;
 	enum http1_framing framing = m->framing;
-	int rc;
+	struct relay_edits edits = {0};
+	int rc = relay_search(c, m, &edits);
 
+	if (rc < 0)
+		return rc;
+	if (x->sieve.recode)
+		framing = HTTP1_FRAMING_CHUNKED; /* nobody knows how long it will be */
 	if (framing == HTTP1_FRAMING_CLOSE && !x->agent_minor0)
 		framing = HTTP1_FRAMING_CHUNKED;
 	if (framing == HTTP1_FRAMING_CHUNKED && x->agent_minor0)
@@ -108,10 +185,11 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && x->up_body.phase == BODY_DONE;
 	x->up_keep = m->keep_alive && !x->up_broken;
 	x->status = c->p->head.status;
-	rc = relay_write_head(c, m, framing, !x->agent_keep);
+	rc = relay_write_head(c, m, framing, !x->agent_keep, &edits);
 	if (rc < 0)
 		return rc;
 	body_init(&x->down_body, m->framing, m->length, framing);
+	x->down_body.sieve = x->sieve.redact ? &x->sieve : NULL;
 	x->responded = true;
 	conn_to(c, CONN_RELAY);
 	return 0;
@@ -135,12 +213,15 @@ static bool relay_heads(struct conn *c)
 			return relay_lost(c, REASON_UPSTREAM_BAD, http1_bad_word(got == HTTP1_DONE ? m.bad : c->p->head.bad));
 		x->down_scan = (struct http1_scan){0};
 		exchange_head_gone(c);
+		if (c->x->known)
+			x->redacted += sieve_head(x->known->redact, &c->p->head, buf_bytes(in));
 		if (c->p->head.status >= 200)
 			rc = relay_respond(c, &m);
 		else
-			rc = x->agent_minor0 ? 0 : relay_write_head(c, &m, HTTP1_FRAMING_NONE, false);
+			rc = x->agent_minor0 ? 0 : relay_write_head(c, &m, HTTP1_FRAMING_NONE, false, NULL);
 		if (rc < 0)
-			return relay_lost(c, REASON_UPSTREAM_BAD, "head too long");
+			return relay_lost(c, REASON_UPSTREAM_BAD,
+					  rc == -ENOTSUP ? "content encoding cannot be checked" : "head too long");
 		buf_take(in, c->p->head.raw.len);
 	}
 	return true;
@@ -176,7 +257,9 @@ static bool relay_move_response(struct conn *c)
 		return true;
 	rc = body_move(&x->down_body, &x->up->side.in, &c->agent.out, RELAY_FULL, &c->p->head);
 	if (rc == -EBADMSG)
-		return relay_lost(c, REASON_UPSTREAM_BAD, "framing of the body");
+		return relay_lost(c, REASON_UPSTREAM_BAD, "framing or coding of the body");
+	if (rc == -EFBIG || rc == -E2BIG)
+		return relay_lost(c, REASON_UPSTREAM_BAD, "the body cannot be checked");
 	return rc == 0 || relay_lost(c, REASON_INTERNAL, "no memory");
 }
 
@@ -186,8 +269,10 @@ static bool relay_read_response(struct conn *c, size_t *ret_n)
 	struct exchange *x = c->x;
 	struct side *from = &x->up->side;
 	size_t straight = x->responded ? body_straight(&x->down_body, &from->in) : 0;
-	enum tls_io io = side_read(from, straight ? &c->agent.out : &from->in, straight ? straight : BUF_UNIT, ret_n);
+	enum tls_io io;
 
+	from->in.wipe = x->known != NULL;
+	io = side_read(from, straight ? &c->agent.out : &from->in, straight ? straight : BUF_UNIT, ret_n);
 	if (io == TLS_FAIL || io == TLS_END)
 		return relay_ended(c, io);
 	if (!straight)

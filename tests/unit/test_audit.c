@@ -151,6 +151,7 @@ static void test_kinds(void **state)
 				  .status = 403,
 				  .bytes_up = 1,
 				  .bytes_down = UINT64_MAX,
+				  .redacted = 7,
 				  .has_ms = true,
 				  .reason = REASON_DOMAIN,
 				  .allow = true},
@@ -181,7 +182,7 @@ static void test_kinds(void **state)
 	assert_non_null(
 		strstr(p, "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"kind\":\"outcome\",\"id\":7,"
 			  "\"reason\":\"domain_not_in_allowlist\",\"status\":403,\"bytes_up\":1,"
-			  "\"bytes_down\":18446744073709551615,\"ms\":0,\"w\":"));
+			  "\"bytes_down\":18446744073709551615,\"redacted\":7,\"ms\":0,\"w\":"));
 	assert_non_null(strstr(
 		p,
 		"{\"time\":\"2000-02-28T23:59:59.999999Z\",\"kind\":\"kernel\","
@@ -342,7 +343,7 @@ static void test_longest(void **state)
 	s[sizeof(s) - 1] = '\0';
 	memset(name, 'A', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	en.id = en.guard = en.cgroup = en.bytes_up = en.bytes_down = en.count = UINT64_MAX;
+	en.id = en.guard = en.cgroup = en.bytes_up = en.bytes_down = en.redacted = en.count = UINT64_MAX;
 	en.pid = en.uid = en.ms = UINT32_MAX;
 	en.has_ms = true;
 	en.status = INT32_MAX;
