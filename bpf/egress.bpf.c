@@ -25,16 +25,15 @@
 #include <bpf/bpf_helpers.h>
 
 #include "policy.h"
+#include "report.h"
 
-#define LIMIT_NS 1000000000ull /* one event per second and kind of denial */
-#define LIMIT_ENTRIES 4096
 #define SOCKOPT_MAX 4096 /* more than a page of option value is cut by the kernel unless optlen says 0 */
 #define EEXIST 17
 #define NULL ((void *)0)
 
 const volatile __u16 explicit_port = 0;
 
-/* adopt.bpf.c compiles this file once more, for sockets that were born elsewhere. */
+/* adopted.bpf.c compiles this file once more, for sockets that were born elsewhere. */
 #ifdef EG_ADOPT
 #define ADOPT 1
 #else
@@ -46,14 +45,6 @@ struct eg_socket {
 	struct eg_record record;
 	struct eg_tuple tuple;
 	__u64 pending; /* 1: the pending map may hold `tuple` for us */
-};
-
-struct eg_limit_key {
-	__u64 guard;
-	__u8 addr[16];
-	__u16 port;
-	__u16 reason;
-	__u32 proto;
 };
 
 struct {
@@ -84,10 +75,10 @@ struct {
 	__type(value, struct eg_record);
 } pending SEC(".maps");
 
-/* Guard to the number of its records in `pending`. */
+/* Guard to the number of its records in `pending`; also the list of what is a guard. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, EG_GUARDS_MAX);
+	__uint(max_entries, EG_GUARDS_MAX + 1); /* and the canary's */
 	__type(key, __u64);
 	__type(value, __u64);
 } quota SEC(".maps");
@@ -99,25 +90,6 @@ struct {
 	__type(key, struct eg_lease_key);
 	__type(value, struct eg_lease);
 } leases SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, EG_EVENTS_BYTES);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, LIMIT_ENTRIES);
-	__type(key, struct eg_limit_key);
-	__type(value, __u64);
-} limits SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, EG_STAT_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} stats SEC(".maps");
 
 #if ADOPT
 /* Which guard an adopted socket belongs to; what it accepts inherits that. */
@@ -158,56 +130,6 @@ static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
 	return bpf_get_local_storage(&guards, 0);
 }
 #endif
-
-/* ---- counting and reporting --------------------------------------------------------------------- */
-
-static __always_inline void count(__u32 stat)
-{
-	__u64 *n = bpf_map_lookup_elem(&stats, &stat);
-
-	if (n)
-		*n += 1;
-}
-
-/* Was an event of this kind sent within the last second? Two CPUs may both say no: one event more. */
-static __always_inline bool limited(const struct eg_event *like, __u64 now)
-{
-	struct eg_limit_key key = {
-		.guard = like->guard,
-		.port = like->port,
-		.reason = like->reason,
-		.proto = like->proto,
-	};
-	__u64 *last;
-
-	__builtin_memcpy(key.addr, like->addr, sizeof(key.addr));
-	last = bpf_map_lookup_elem(&limits, &key);
-	if (last && now - *last < LIMIT_NS)
-		return true;
-	bpf_map_update_elem(&limits, &key, &now, BPF_ANY);
-	return false;
-}
-
-/* Counts a denial and sends it. `ev` is the caller's, complete but for the time. */
-static __always_inline void report(struct eg_event *ev)
-{
-	count(EG_STAT_DENIED + (ev->reason & (EG_REASON_COUNT - 1)));
-	ev->at = bpf_ktime_get_ns();
-	if (limited(ev, ev->at))
-		count(EG_STAT_EVENTS_LIMITED);
-	else if (bpf_ringbuf_output(&events, ev, sizeof(*ev), 0))
-		count(EG_STAT_EVENTS_LOST);
-}
-_Static_assert((EG_REASON_COUNT & (EG_REASON_COUNT - 1)) == 0, "reasons are masked");
-
-/* The task, where the helpers exist: sock_addr and sock programs. */
-static __always_inline void event_task(struct eg_event *ev)
-{
-	ev->cgroup = bpf_get_current_cgroup_id();
-	ev->pid = bpf_get_current_pid_tgid() >> 32;
-	ev->uid = (__u32)bpf_get_current_uid_gid();
-	bpf_get_current_comm(ev->comm, sizeof(ev->comm));
-}
 
 /* ---- connect and sendmsg ------------------------------------------------------------------------ */
 
@@ -659,20 +581,26 @@ static __always_inline void tuple_of(struct bpf_sock_ops *ctx, bool server, stru
 	t->dport = server ? local_port : remote_port;
 }
 
-/* Takes a record out of the pending map and off its guard's quota. Of several callers one succeeds. */
-static __always_inline void drop_pending(const struct eg_tuple *t)
+/* Takes a record out of the pending map and off its guard's quota. Of several callers one succeeds; for that one, what
+ * it has read through a lookup before was the record: memory of a deleted one may be another's at once. */
+static __always_inline bool take_pending(const struct eg_tuple *t, __u64 guard)
 {
-	const struct eg_record *r = bpf_map_lookup_elem(&pending, t);
-	__u64 guard, *n;
+	__u64 *n;
 
-	if (!r)
-		return;
-	guard = r->guard;
 	if (bpf_map_delete_elem(&pending, t))
-		return;
+		return false;
 	n = bpf_map_lookup_elem(&quota, &guard);
 	if (n)
 		__sync_fetch_and_add(n, -1);
+	return true;
+}
+
+static __always_inline void drop_pending(const struct eg_tuple *t)
+{
+	const struct eg_record *r = bpf_map_lookup_elem(&pending, t);
+
+	if (r)
+		(void)take_pending(t, r->guard);
 }
 
 static __always_inline void deny_pending(const struct eg_record *r)
@@ -787,11 +715,16 @@ int listen_sockops(struct bpf_sock_ops *ctx)
 	if (!r)
 		return 1;
 	copy = bpf_sk_storage_get(&accepted, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (copy)
-		__builtin_memcpy(copy, r, sizeof(*copy));
-	else
+	if (!copy) {
+		drop_pending(&t);
 		count(EG_STAT_RECORDS_LOST);
-	drop_pending(&t);
+		return 1;
+	}
+	__builtin_memcpy(copy, r, sizeof(*copy));
+	if (!take_pending(&t, copy->guard)) { /* the client closed meanwhile */
+		bpf_sk_storage_delete(&accepted, sk);
+		count(EG_STAT_RECORDS_LOST);
+	}
 	return 1;
 }
 

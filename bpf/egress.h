@@ -15,7 +15,7 @@
 #include <linux/types.h>
 #endif
 
-#define EG_LAYOUT 1
+#define EG_LAYOUT 2
 
 /* Most guards at once, and most connections of one guard between connect() and accept(): the pending
  * map holds the product, so that one agent's storm cannot take another agent's place. */
@@ -45,7 +45,13 @@
 #define EG_REASON_SOCKOPT 13	/* a socket option that could redirect or forge */
 #define EG_REASON_BIND 14	/* bind() to a port of ours */
 #define EG_REASON_PENDING 15	/* too many connections of this guard waiting to be accepted */
-#define EG_REASON_COUNT 16
+#define EG_REASON_UNIX 16	/* a unix socket whose peer is not of the guard, or is not known */
+#define EG_REASON_FOREIGN 17	/* a socket that was born elsewhere */
+#define EG_REASON_TRACE 18	/* a look into a process that is not of the guard */
+#define EG_REASON_BPF 19	/* bpf() */
+#define EG_REASON_CGROUP 20	/* a write to a cgroup's files, or to a bpf filesystem */
+#define EG_REASON_COUNT 21
+#define EG_REASON_SLOTS 32	/* counters kept for them: a power of two, no less than EG_REASON_COUNT */
 
 /* Which program said so. */
 #define EG_HOOK_CONNECT 1
@@ -56,6 +62,8 @@
 #define EG_HOOK_SETSOCKOPT 6
 #define EG_HOOK_BIND 7
 #define EG_HOOK_SOCKOPS 8
+#define EG_HOOK_UNIX 9
+#define EG_HOOK_LSM 10
 
 /* CGROUP_STORAGE of a guard's cgroup, keyed by its cgroup id; starts zeroed, and zero is closed. */
 struct eg_guard {
@@ -68,6 +76,8 @@ struct eg_guard {
 	__u64 reserved;
 };
 #define EG_GUARD_OPEN 1u /* without it everything is denied with EG_REASON_CLOSED */
+#define EG_GUARD_LSM 2u	 /* the LSM programs stand here too; set by enforce.c, whatever the caller says */
+#define EG_GUARD_PATHS 4u /* unix sockets by path are not judged; likewise set by enforce.c, from the configuration */
 _Static_assert(sizeof(struct eg_guard) == 32, "eg_guard");
 
 /* What the proxy learns about a connection. */
@@ -141,7 +151,8 @@ _Static_assert(sizeof(struct eg_event) == 80, "eg_event");
 #define EG_STAT_EVENTS_LOST 3 /* denials that found the ring full */
 #define EG_STAT_RECORDS_LOST 4 /* connections that got no record: the proxy closes them */
 #define EG_STAT_EVENTS_LIMITED 5 /* denials not sent because the same one was sent just before */
+#define EG_STAT_EVENTS_TOLD 6 /* of the lost ones: those that stand in the audit log. Written by user space alone */
 #define EG_STAT_DENIED 8
-#define EG_STAT_COUNT (EG_STAT_DENIED + EG_REASON_COUNT)
+#define EG_STAT_COUNT (EG_STAT_DENIED + EG_REASON_SLOTS)
 
 #endif

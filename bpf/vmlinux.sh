@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes vmlinux.h: of the running kernel's types, those that egress.bpf.c names and what they contain.
+# Writes vmlinux.h: of the running kernel's types, those that egress.bpf.c names and what they contain
+# (the kernel's own structures, of which unixsock.bpf.c and lsm.bpf.c read a field or two, are in kernel.h).
 # Only for when a new type is needed; the result is checked in, so a build needs neither BTF nor python3.
 # Usage: bpf/vmlinux.sh > vmlinux.h
 set -eu
@@ -8,7 +9,7 @@ bpftool=$(command -v bpftool || echo /usr/sbin/bpftool)
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
 "$bpftool" btf dump file /sys/kernel/btf/vmlinux format c > "$dump"
-python3 - "$dump" "$here/egress.bpf.c" "$here/egress.h" "$here/policy.h" <<'PY'
+python3 - "$dump" "$here/egress.bpf.c" "$here/egress.h" "$here/policy.h" "$here/report.h" <<'PY'
 import re
 import sys
 

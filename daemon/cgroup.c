@@ -103,9 +103,9 @@ static int open_dir(int at, const char *path, int *ret)
 
 /* Refuses a path that a user other than root could move things in: a process can leave a cgroup below
  * a delegated one with that user's rights. Checks `path` and its parents up to the mount point. */
-static int check_owner(const char *mount, const char *path, struct err *e)
+int cgroup_check_owner(const char *mount, const char *path, struct err *e)
 {
-	char dir[CONFIG_PATH_MAX];
+	char dir[PATH_MAX];
 	struct stat st;
 	char *slash;
 
@@ -164,7 +164,7 @@ int cgroup_prepare(struct config *c, int *ret_listen, struct err *e)
 	if (!rc)
 		rc = check_on_cgroup2(dir, root, e);
 	if (!rc)
-		rc = check_owner(mount, root, e);
+		rc = cgroup_check_owner(mount, root, e);
 	if (!rc)
 		rc = make_dir(dir, "listen", &listen, e);
 	if (rc)
@@ -203,6 +203,24 @@ int cgroup_open(const struct config *c, const char *name, int *ret_fd, uint64_t 
 		return err_set(e, rc, "cgroup %s/%s: %s", c->cgroup_root, name, strerror(-rc));
 	if (fstat(fd, &st) != 0)
 		return err_set(e, -errno, "cgroup %s/%s: %s", c->cgroup_root, name, strerror(errno));
+	*ret_id = st.st_ino;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int cgroup_open_path(const char *path, int *ret_fd, uint64_t *ret_id, struct err *e)
+{
+	auto_close int fd = -1;
+	struct stat st;
+	int rc = open_dir(AT_FDCWD, path, &fd);
+
+	if (rc == 0 && fstat(fd, &st) != 0)
+		rc = -errno;
+	if (rc)
+		return err_set(e, rc, "cgroup %s: %s", path, strerror(-rc));
+	rc = check_on_cgroup2(fd, path, e);
+	if (rc)
+		return rc;
 	*ret_id = st.st_ino;
 	*ret_fd = take_fd(&fd);
 	return 0;

@@ -26,6 +26,10 @@ int cgroup_prepare(struct config *c, int *ret_listen, struct err *e) must_check;
 /* Makes <cgroup_root>/<name>; -EEXIST when it is there. */
 int cgroup_make(const struct config *c, const char *name, int *ret_fd, uint64_t *ret_id, struct err *e) must_check;
 int cgroup_open(const struct config *c, const char *name, int *ret_fd, uint64_t *ret_id, struct err *e) must_check;
+/* Any directory of cgroup v2, by its path. */
+int cgroup_open_path(const char *path, int *ret_fd, uint64_t *ret_id, struct err *e) must_check;
+/* Do `path` and all above it up to the mount belong to root? If not, their owner can move what is in them out. */
+int cgroup_check_owner(const char *mount, const char *path, struct err *e) must_check;
 /* Removes it if nobody is in it; -EBUSY otherwise. */
 int cgroup_remove(const struct config *c, const char *name, struct err *e) must_check;
 

@@ -31,7 +31,7 @@ struct field {
 	enum kind kind;
 	size_t at;
 	uint32_t min, max;
-	const char *words[2]; /* WORD: for 0 and 1 */
+	const char *words[3]; /* WORD: for min, min + 1, min + 2 */
 };
 
 #define AT(member) offsetof(struct config, member)
@@ -41,6 +41,8 @@ static const struct field fields[] = {
 	{"", "bpffs", PATH, AT(bpffs), 0, 0, {0}},
 	{"", "cgroup_root", PATH, AT(cgroup_root), 0, 0, {0}},
 	{"", "control", PATH, AT(control), 0, 0, {0}},
+	{"", "minimum_level", WORD, AT(minimum_level), 1, 3, {"L1", "L2", "L3"}},
+	{"", "unix_paths", WORD, AT(unix_paths), 0, 0, {"refused", "allowed"}},
 	{"", "debug", BOOL, AT(debug), 0, 0, {0}},
 	{"audit", "log", PATH, AT(audit_log), 0, 0, {0}},
 	{"audit", "sync", WORD, AT(audit_sync), 0, 0, {"interval", "always"}},
@@ -229,16 +231,18 @@ static int net_of(const char *s, struct config_net *ret, struct err *e)
 	return 0;
 }
 
-static int word_of(const json_t *v, const char *const words[2], uint32_t *ret, struct err *e)
+static int word_of(const struct field *f, const json_t *v, uint32_t *ret, struct err *e)
 {
-	const char *s = json_string_value(v);
+	const char *s = json_string_value(v), *const *w = f->words;
 
-	for (uint32_t i = 0; s && i < 2; i++)
-		if (strcmp(s, words[i]) == 0) {
-			*ret = i;
+	for (uint32_t i = 0; s && i < ARRAY_SIZE(f->words) && w[i]; i++)
+		if (strcmp(s, w[i]) == 0) {
+			*ret = f->min + i;
 			return 0;
 		}
-	return err_set(e, -EINVAL, "must be \"%s\" or \"%s\"", words[0], words[1]);
+	if (w[2])
+		return err_set(e, -EINVAL, "must be \"%s\", \"%s\" or \"%s\"", w[0], w[1], w[2]);
+	return err_set(e, -EINVAL, "must be \"%s\" or \"%s\"", w[0], w[1]);
 }
 
 static int number_field(const struct field *f, const json_t *v, void *to, struct err *e)
@@ -302,7 +306,7 @@ static int field_read(const struct field *f, const json_t *v, struct config *c, 
 		*(uint32_t *)to = json_is_true(v);
 		return 0;
 	case WORD:
-		return word_of(v, f->words, to, e);
+		return word_of(f, v, to, e);
 	case USER:
 		return user_of(v, f->name, to, e);
 	case SERVERS:
@@ -381,6 +385,7 @@ static void defaults(struct config *c)
 		.dns_ttl_min = 5,
 		.dns_ttl_max = 300,
 		.audit_sync = CONFIG_SYNC_INTERVAL,
+		.minimum_level = 1,
 	};
 	c->workers = cpus < 1 ? 1 : cpus > CONFIG_WORKERS_MAX ? CONFIG_WORKERS_MAX : (uint32_t)cpus;
 }

@@ -38,6 +38,7 @@ struct config_dns {
 };
 
 enum config_unlisted { CONFIG_UNLISTED_SINKHOLE = 0, CONFIG_UNLISTED_NXDOMAIN = 1 };
+enum config_unix_paths { CONFIG_PATHS_REFUSED = 0, CONFIG_PATHS_ALLOWED = 1 };
 enum config_audit_sync { CONFIG_SYNC_INTERVAL = 0, CONFIG_SYNC_ALWAYS = 1 };
 
 struct config {
@@ -74,6 +75,8 @@ struct config {
 	 * ones; only documentation (RFC 5737, 3849, 9637), benchmarking (RFC 2544, 5180): test installations.
 	 * The sinkhole's prefixes, 192.0.2.0/24 and 2001:db8::/64, cannot be named. Private ranges need a rule with "private". */
 	struct config_net treat_as_public[CONFIG_NETS_MAX];
+	uint32_t minimum_level; /* "minimum_level": "L1" | "L2" | "L3", levels.h; 1 to 3. Below it no guard is made */
+	uint32_t unix_paths; /* "unix_paths": "refused" | "allowed": at L2 (unixsock.bpf.c); allowed, L2 is not in force */
 	uint32_t debug; /* "debug": false */
 };
 _Static_assert(sizeof(struct config) < 4096, "config goes in one datagram");

@@ -1,6 +1,6 @@
 /* enforce.c: see enforce.h.
  *
- * One table (programs[]) says what is attached to a guard, another (listeners[]) what is attached to the
+ * Tables (rows[], of which programs[] is ours) say what is attached to a guard, another (listeners[]) what is attached to the
  * cgroup of our listeners. A guard in this process is its id and one link per row of the table; what it
  * may do lives in the kernel's maps, so nothing is lost with us.
  *
@@ -9,16 +9,18 @@
  * from a complete guard is attached again, its cgroup found by id. Links are detached by BPF_LINK_DETACH,
  * since the holder's duplicates would keep them alive.
  *
- * The checks of `doctor` are in the last part: they load the programs once more, over maps of their own.
+ * A guard's rows are those of L1, those of L2 where the kernel has them, and those of L3 only when it lies apart: below
+ * the slice they stand at the slice, once for all (levels.c). Without the minimum level nothing is attached.
  */
 #include "enforce.h"
 
-#include "cgroup.h"
+#include "levels.h"
+#include "links.h"
 #include "log.h"
+#include "repin.h"
 
 #include "egress.skel.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
@@ -26,32 +28,20 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #define PROGRAMS 15
 #define LISTENERS 2
+#define ROWS (PROGRAMS + CANARY_UNIX + CANARY_LSM)
 #define DIR_MAX (CONFIG_PATH_MAX + 64) /* a guard's directory of pins */
 #define DEPTH_MAX 64	     /* cgroup directories between a guard and the root */
-#define EFFECTIVE_MAX 128    /* programs of one type that may be in force on a cgroup (the kernel: 64 each) */
 #define KERNFS_HANDLE 0xfe   /* FILEID_KERNFS: a file handle that is the 64-bit inode number */
 
-struct row {
-	const char *name; /* of the program and of its pin */
-	enum bpf_attach_type type;
-};
-
-static const struct row programs[PROGRAMS] = {
+static const struct links_row programs[PROGRAMS] = {
 	{ "egress_skb_out", BPF_CGROUP_INET_EGRESS },
 	{ "egress_skb_in", BPF_CGROUP_INET_INGRESS },
 	{ "egress_sock_create", BPF_CGROUP_INET_SOCK_CREATE },
@@ -69,21 +59,25 @@ static const struct row programs[PROGRAMS] = {
 	{ "egress_connect6", BPF_CGROUP_INET6_CONNECT },
 };
 
-static const struct row listeners[LISTENERS] = {
+static const struct links_row listeners[LISTENERS] = {
 	{ "listen_sockops", BPF_CGROUP_SOCK_OPS },
 	{ "listen_getsockopt", BPF_CGROUP_GETSOCKOPT },
 };
 
 struct guard_links {
 	uint64_t id;
-	struct bpf_link *link[PROGRAMS];
+	bool apart; /* not below the slice: the LSM programs stand at its own cgroup */
+	struct bpf_link *link[ROWS];
 };
 
 struct enforce {
 	struct egress *skel;
 	struct ring_buffer *ring;
 	char dir[CONFIG_PATH_MAX + 16]; /* <bpffs>/v<EG_LAYOUT> */
-	int cgroup2;			/* any directory of the cgroup2 mount, to open others by id */
+	struct levels *levels;
+	uint32_t minimum;		/* level without which no guard is made */
+	bool paths;			/* unix sockets by path are not judged */
+	int slice;			/* parent of the guards that `run` makes; and any directory of cgroup2 */
 	struct bpf_link *listen[LISTENERS];
 	struct guard_links *guards;	/* EG_GUARDS_MAX */
 	size_t count;
@@ -145,7 +139,7 @@ static int mount_bpffs(const char *path, struct err *e)
 
 static int make_layout(struct enforce *en, const char *bpffs, struct err *e)
 {
-	static const char *const subs[] = { "", "/maps", "/guards", "/listen" };
+	static const char *const subs[] = { "", "/maps", "/guards", "/listen", "/lsm" };
 	char path[PATH_MAX];
 	int rc = mount_bpffs(bpffs, e);
 
@@ -166,9 +160,29 @@ static void guard_dir(const struct enforce *en, uint64_t id, const char *prefix,
 
 /* ---- loading ------------------------------------------------------------------------------------ */
 
-static struct bpf_program *program_of(const struct enforce *en, const struct row *row)
+static struct bpf_program *program_of(const struct enforce *en, const struct links_row *row)
 {
-	return bpf_object__find_program_by_name(en->skel->obj, row->name);
+	struct bpf_program *p = bpf_object__find_program_by_name(en->skel->obj, row->name);
+
+	return p ? p : levels_program(en->levels, row->name);
+}
+
+static const struct links_row *row_at(size_t i)
+{
+	if (i < PROGRAMS)
+		return &programs[i];
+	i -= PROGRAMS;
+	return i < CANARY_UNIX ? &levels_unix[i] : &levels_lsm[i - CANARY_UNIX];
+}
+
+/* Does this row stand at the guard's own cgroup. */
+static bool wanted(const struct enforce *en, bool apart, size_t i)
+{
+	if (i < PROGRAMS)
+		return true;
+	if (i < PROGRAMS + CANARY_UNIX)
+		return levels_has_unix(en->levels);
+	return apart && levels_has_lsm(en->levels);
 }
 
 static int pin_maps(struct enforce *en, struct err *e)
@@ -199,7 +213,8 @@ static int say_load(int rc, struct err *e)
 }
 
 /* Loads everything, over the maps pinned in en->dir when there is one. */
-static int load(struct enforce *en, uint16_t explicit_port, struct err *e)
+static int load(struct enforce *en, uint16_t explicit_port, const struct enforce_held *held, size_t count,
+		struct err *e)
 {
 	int rc;
 
@@ -211,111 +226,10 @@ static int load(struct enforce *en, uint16_t explicit_port, struct err *e)
 	rc = en->dir[0] ? pin_maps(en, e) : 0;
 	if (rc)
 		return rc;
+	if (en->dir[0])
+		repin_maps(en->skel->obj, en->dir, held, count);
 	rc = egress__load(en->skel);
 	return rc ? say_load(rc, e) : 0;
-}
-
-/* ---- links -------------------------------------------------------------------------------------- */
-
-/* The cgroup that a link is attached to; 0 when that is gone. */
-static int link_cgroup(const struct bpf_link *link, uint64_t *ret)
-{
-	struct bpf_link_info info = {};
-	uint32_t len = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) != 0)
-		return -errno;
-	*ret = info.cgroup.cgroup_id;
-	return 0;
-}
-
-static struct bpf_link *link_free(struct bpf_link *link)
-{
-	(void)bpf_link__destroy(link);
-	return NULL;
-}
-
-/* Opens the gate of this one link, whoever else holds a descriptor of it. */
-static struct bpf_link *link_detach(struct bpf_link *link)
-{
-	if (link)
-		(void)bpf_link__detach(link);
-	return link_free(link);
-}
-
-static int attach_one(struct enforce *en, const struct row *row, int cgroup_fd, struct bpf_link **ret,
-		      struct err *e)
-{
-	struct bpf_link *link = bpf_program__attach_cgroup(program_of(en, row), cgroup_fd);
-
-	if (!link)
-		return err_set(e, -errno, "the program %s cannot be attached: %s", row->name, strerror(errno));
-	*ret = link;
-	return 0;
-}
-
-static int pin_one(struct bpf_link *link, const char *dir, const struct row *row, struct err *e)
-{
-	char path[PATH_MAX];
-	int rc;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", dir, row->name);
-	if (unlink(path) != 0 && errno != ENOENT)
-		return err_set(e, -errno, "%s cannot be replaced: %s", path, strerror(errno));
-	rc = bpf_link__pin(link, path);
-	return rc ? err_set(e, rc, "%s cannot be pinned: %s", path, strerror(-rc)) : 0;
-}
-
-/* A pinned link of the cgroup `id`, running our program. -ENOENT: no pin. -ENOLINK: its cgroup is gone, or
- * it is another one. */
-static int take_one(struct enforce *en, const char *dir, const struct row *row, uint64_t id,
-		    struct bpf_link **ret)
-{
-	struct bpf_link *link;
-	char path[PATH_MAX];
-	uint64_t at = 0;
-	int rc;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", dir, row->name);
-	link = bpf_link__open(path);
-	if (!link)
-		return -errno;
-	rc = link_cgroup(link, &at);
-	if (!rc && at != id)
-		rc = -ENOLINK;
-	if (!rc)
-		rc = bpf_link__update_program(link, program_of(en, row));
-	if (rc) {
-		(void)link_free(link);
-		return rc;
-	}
-	*ret = link;
-	return 0;
-}
-
-static void unpin_all(const char *dir, const struct row *rows, size_t count)
-{
-	char path[PATH_MAX];
-
-	for (size_t i = 0; i < count; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, rows[i].name);
-		(void)unlink(path);
-	}
-}
-
-/* Is the program in force on the cgroup, as the kernel says. */
-static int check_effective(struct enforce *en, const struct row *row, int cgroup_fd, struct err *e)
-{
-	uint32_t ids[EFFECTIVE_MAX], count = EFFECTIVE_MAX, len = sizeof(struct bpf_prog_info);
-	struct bpf_prog_info info = {};
-
-	if (bpf_obj_get_info_by_fd(bpf_program__fd(program_of(en, row)), &info, &len) != 0 ||
-	    bpf_prog_query(cgroup_fd, row->type, BPF_F_QUERY_EFFECTIVE, NULL, ids, &count) != 0)
-		return err_set(e, -errno, "the attached programs cannot be read back: %s", strerror(errno));
-	for (uint32_t i = 0; i < count && i < EFFECTIVE_MAX; i++)
-		if (ids[i] == info.id)
-			return 0;
-	return err_set(e, -EPROTO, "the program %s was attached but is not in force", row->name);
 }
 
 /* ---- programs of others ------------------------------------------------------------------------- */
@@ -333,14 +247,16 @@ static void name_of(uint32_t id, char out[BPF_OBJ_NAME_LEN])
 
 /* A program that was attached to this very directory without ALLOW_MULTI is either in our way (exclusive)
  * or would be put out of force below it by ours (ALLOW_OVERRIDE). */
-static int check_exclusive_at(int dir, struct err *e)
+static int check_exclusive_at(const struct enforce *en, int dir, struct err *e)
 {
 	char name[BPF_OBJ_NAME_LEN];
 
-	for (size_t i = 0; i < PROGRAMS; i++) {
-		uint32_t ids[EFFECTIVE_MAX], count = EFFECTIVE_MAX, flags = 0;
+	for (size_t i = 0; i < ROWS; i++) {
+		uint32_t ids[LINKS_EFFECTIVE_MAX], count = LINKS_EFFECTIVE_MAX, flags = 0;
 
-		if (bpf_prog_query(dir, programs[i].type, 0, &flags, ids, &count) != 0)
+		if (!wanted(en, false, i))
+			continue;
+		if (bpf_prog_query(dir, (enum bpf_attach_type)row_at(i)->type, 0, &flags, ids, &count) != 0)
 			return err_set(e, -errno, "the programs of the cgroup cannot be read: %s",
 				       strerror(errno));
 		if (count == 0 || (flags & BPF_F_ALLOW_MULTI))
@@ -354,7 +270,7 @@ static int check_exclusive_at(int dir, struct err *e)
 }
 
 /* The cgroup itself and each directory above it that is still on cgroup2. */
-static int check_exclusive(int cgroup_fd, struct err *e)
+static int check_exclusive(const struct enforce *en, int cgroup_fd, struct err *e)
 {
 	auto_close int dir = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct statfs fs;
@@ -366,7 +282,7 @@ static int check_exclusive(int cgroup_fd, struct err *e)
 
 		if (dir < 0 || fstat(dir, &st) != 0)
 			return err_set(e, -errno, "the cgroup cannot be read: %s", strerror(errno));
-		rc = check_exclusive_at(dir, e);
+		rc = check_exclusive_at(en, dir, e);
 		if (rc)
 			return rc;
 		above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -436,6 +352,11 @@ static int write_state(struct enforce *en, const struct eg_guard *state)
 	struct eg_guard copy = *state;
 
 	copy.pending = 0; /* lives in the quota map */
+	copy.flags &= ~(EG_GUARD_LSM | EG_GUARD_PATHS);
+	if (levels_has_lsm(en->levels))
+		copy.flags |= EG_GUARD_LSM;
+	if (en->paths)
+		copy.flags |= EG_GUARD_PATHS;
 	if (bpf_map_update_elem(bpf_map__fd(en->skel->maps.guards), &copy.id, &copy, BPF_EXIST) != 0)
 		return -errno;
 	return 0;
@@ -449,21 +370,44 @@ static void close_state(struct enforce *en, uint64_t id)
 	(void)bpf_map_update_elem(bpf_map__fd(en->skel->maps.guards), &id, &zero, BPF_EXIST);
 }
 
+/* Does the cgroup lie elsewhere than below the slice. What cannot be told counts as apart. */
+static bool is_apart(const struct enforce *en, int cgroup_fd)
+{
+	auto_close int dir = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat top, st;
+
+	if (fstat(en->slice, &top) != 0)
+		return true;
+	for (int i = 0; i < DEPTH_MAX && dir >= 0 && fstat(dir, &st) == 0 && st.st_dev == top.st_dev; i++) {
+		auto_close int above = -1;
+
+		if (st.st_ino == top.st_ino)
+			return false;
+		above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		own_close(&dir);
+		dir = take_fd(&above);
+	}
+	return true;
+}
+
 static int attach_all(struct enforce *en, int cgroup_fd, struct guard_links *g, struct err *e)
 {
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < PROGRAMS; i++)
-		rc = attach_one(en, &programs[i], cgroup_fd, &g->link[i], e);
-	for (size_t i = 0; !rc && i < PROGRAMS; i++)
-		rc = check_effective(en, &programs[i], cgroup_fd, e);
+	g->apart = is_apart(en, cgroup_fd);
+	for (size_t i = 0; !rc && i < ROWS; i++)
+		if (wanted(en, g->apart, i))
+			rc = links_attach(program_of(en, row_at(i)), cgroup_fd, &g->link[i], e);
+	for (size_t i = 0; !rc && i < ROWS; i++)
+		if (wanted(en, g->apart, i))
+			rc = links_in_force(program_of(en, row_at(i)), row_at(i)->type, cgroup_fd, e);
 	return rc;
 }
 
 static void detach_all(struct guard_links *g)
 {
-	for (size_t i = 0; i < PROGRAMS; i++)
-		g->link[i] = link_detach(g->link[i]);
+	for (size_t i = 0; i < ROWS; i++)
+		g->link[i] = links_detach(g->link[i]);
 }
 
 static void remove_pins(struct enforce *en, uint64_t id, const char *prefix)
@@ -471,7 +415,9 @@ static void remove_pins(struct enforce *en, uint64_t id, const char *prefix)
 	char dir[DIR_MAX];
 
 	guard_dir(en, id, prefix, dir);
-	unpin_all(dir, programs, PROGRAMS);
+	links_unpin(dir, programs, PROGRAMS);
+	links_unpin(dir, levels_unix, CANARY_UNIX);
+	links_unpin(dir, levels_lsm, CANARY_LSM);
 	(void)rmdir(dir);
 }
 
@@ -484,8 +430,9 @@ static int pin_all(struct enforce *en, struct guard_links *g, struct err *e)
 	guard_dir(en, g->id, FRESH, fresh);
 	guard_dir(en, g->id, "", final);
 	rc = make_dir(fresh, e);
-	for (size_t i = 0; !rc && i < PROGRAMS; i++)
-		rc = pin_one(g->link[i], fresh, &programs[i], e);
+	for (size_t i = 0; !rc && i < ROWS; i++)
+		if (g->link[i])
+			rc = links_pin(g->link[i], fresh, row_at(i)->name, e);
 	if (!rc && rename(fresh, final) != 0)
 		rc = err_set(e, -errno, "%s cannot be renamed: %s", fresh, strerror(errno));
 	return rc;
@@ -516,7 +463,7 @@ static int check_place(struct enforce *en, int cgroup_fd, uint64_t id, struct er
 		return err_set(e, -EEXIST, "this cgroup is guarded already");
 	if (en->count == EG_GUARDS_MAX)
 		return err_set(e, -ENOSPC, "%d cgroups are guarded, which is the most at once", EG_GUARDS_MAX);
-	return check_exclusive(cgroup_fd, e);
+	return check_exclusive(en, cgroup_fd, e);
 }
 
 static int start_quota(struct enforce *en, uint64_t id, struct err *e)
@@ -535,10 +482,47 @@ static int open_state(struct enforce *en, const struct eg_guard *state, struct e
 	return rc ? err_set(e, rc, "the guard's state cannot be written: %s", strerror(-rc)) : 0;
 }
 
+const char *enforce_dir(const struct enforce *en)
+{
+	return en->dir;
+}
+
+uint32_t enforce_level(const struct enforce *en)
+{
+	uint32_t level = levels_level(en->levels);
+
+	return level == 2 && en->paths ? 1 : level;
+}
+
+const char *enforce_missing(const struct enforce *en, uint32_t level)
+{
+	if (level == 2 && en->paths && levels_level(en->levels) == 2)
+		return "\"unix_paths\" is \"allowed\" in the configuration, so that sockets by path are not judged";
+	return levels_missing(en->levels, level);
+}
+
+bool enforce_reaches_own(const struct enforce *en)
+{
+	return levels_has_lsm(en->levels) || levels_reaches_own(en->levels);
+}
+
+static int check_level(const struct enforce *en, struct err *e)
+{
+	uint32_t level = enforce_level(en);
+
+	if (level >= en->minimum)
+		return 0;
+	return err_set(e, -ENOTSUP, "level L%u is in force on this kernel, and minimum_level is L%u; L%u: %s", level,
+		       en->minimum, en->minimum, enforce_missing(en, en->minimum));
+}
+
 int enforce_attach(struct enforce *en, int cgroup_fd, const struct eg_guard *state, struct err *e)
 {
 	struct guard_links g = { .id = state->id };
-	int rc = check_place(en, cgroup_fd, state->id, e);
+	int rc = check_level(en, e);
+
+	if (!rc)
+		rc = check_place(en, cgroup_fd, state->id, e);
 
 	if (rc)
 		return rc;
@@ -563,6 +547,11 @@ int enforce_attach(struct enforce *en, int cgroup_fd, const struct eg_guard *sta
 	return rc;
 }
 
+int enforce_check_path(struct enforce *en, int cgroup_fd, struct err *e)
+{
+	return check_exclusive(en, cgroup_fd, e);
+}
+
 int enforce_set(struct enforce *en, const struct eg_guard *state, struct err *e)
 {
 	if (!find(en, state->id))
@@ -581,6 +570,7 @@ int enforce_get(struct enforce *en, uint64_t guard, struct eg_guard *ret)
 	    bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.quota), &guard, &pending) != 0)
 		return -errno;
 	state.pending = pending;
+	state.flags &= ~(EG_GUARD_LSM | EG_GUARD_PATHS); /* ours, not the caller's */
 	*ret = state;
 	return 0;
 }
@@ -616,8 +606,10 @@ int enforce_alive(struct enforce *en, uint64_t guard)
 
 	if (!g)
 		return -ENOENT;
-	for (size_t i = 0; i < PROGRAMS; i++) {
-		rc = link_cgroup(g->link[i], &at);
+	for (size_t i = 0; i < ROWS; i++) {
+		if (!g->link[i])
+			continue;
+		rc = links_cgroup(g->link[i], &at);
 		if (rc)
 			return rc;
 		if (at != guard)
@@ -632,10 +624,12 @@ size_t enforce_fds(struct enforce *en, uint64_t guard, int *fds, size_t max)
 	struct bpf_map *map;
 	size_t n = 0;
 
-	for (size_t i = 0; g && i < PROGRAMS && n < max; i++)
-		fds[n++] = bpf_link__fd(g->link[i]);
+	for (size_t i = 0; g && i < ROWS && n < max; i++)
+		if (g->link[i])
+			fds[n++] = bpf_link__fd(g->link[i]);
 	if (guard)
 		return n;
+	n += levels_fds(en->levels, fds, max);
 	for (size_t i = 0; i < LISTENERS && n < max; i++)
 		fds[n++] = bpf_link__fd(en->listen[i]);
 	bpf_object__for_each_map(map, en->skel->obj)
@@ -656,12 +650,12 @@ static int cgroup_by_id(const struct enforce *en, uint64_t id)
 	int fd;
 
 	memcpy(u.bytes + sizeof(struct file_handle), &id, sizeof(id));
-	fd = open_by_handle_at(en->cgroup2, &u.h, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open_by_handle_at(en->slice, &u.h, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
 /* A live guard that lacks a pin: attaches the program again and pins it. */
-static int mend_one(struct enforce *en, const char *dir, const struct row *row, uint64_t id,
+static int mend_one(struct enforce *en, const char *dir, const struct links_row *row, uint64_t id,
 		    struct bpf_link **ret, struct err *e)
 {
 	auto_close int cgroup = cgroup_by_id(en, id);
@@ -671,31 +665,85 @@ static int mend_one(struct enforce *en, const char *dir, const struct row *row, 
 		return cgroup == -ESTALE ? -ENOLINK : err_set(e, cgroup, "the cgroup of guard %" PRIu64
 							      ": %s", id, strerror(-cgroup));
 	log_warn("guard %" PRIu64 " had lost its %s; attached again", id, row->name);
-	rc = attach_one(en, row, cgroup, ret, e);
-	return rc ? rc : pin_one(*ret, dir, row, e);
+	rc = links_attach(program_of(en, row), cgroup, ret, e);
+	return rc ? rc : links_pin(*ret, dir, row->name, e);
+}
+
+/* The state as it stands, with the flags of what is in force now. */
+static int refresh_state(struct enforce *en, uint64_t id, struct err *e)
+{
+	struct eg_guard state;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.guards), &id, &state) != 0)
+		return err_set(e, -errno, "guard %" PRIu64 ": its state cannot be read: %s", id, strerror(errno));
+	return state.id ? open_state(en, &state, e) : 0;
+}
+
+/* The maps are other ones than those that the links were made with, which keep their storage for life: attached anew,
+ * which starts closed, and the old ones taken off after that. */
+static int renew_guard(struct enforce *en, int cgroup, const char *dir, struct guard_links *g, struct err *e)
+{
+	log_warn("guard %" PRIu64 " had lost its maps; attached again, closed", g->id);
+	for (size_t i = 0; i < ROWS; i++) {
+		struct bpf_link *old = g->link[i];
+		int rc;
+
+		if (!old)
+			continue;
+		g->link[i] = NULL;
+		rc = links_attach(program_of(en, row_at(i)), cgroup, &g->link[i], e);
+		if (!rc)
+			rc = links_pin(g->link[i], dir, row_at(i)->name, e);
+		if (rc) {
+			(void)links_free(old);
+			return rc;
+		}
+		(void)links_detach(old);
+	}
+	return 0;
 }
 
 /* All links of a guard. -ENOLINK: its cgroup is gone. */
 static int take_guard(struct enforce *en, const char *dir, struct guard_links *g, struct err *e)
 {
-	for (size_t i = 0; i < PROGRAMS; i++) {
-		int rc = take_one(en, dir, &programs[i], g->id, &g->link[i]);
+	auto_close int cgroup = cgroup_by_id(en, g->id);
+	struct eg_guard state;
+	uint64_t pending;
 
+	g->apart = cgroup < 0 || is_apart(en, cgroup);
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct links_row *row = row_at(i);
+		int rc;
+
+		if (!wanted(en, g->apart, i))
+			continue;
+		rc = links_take(program_of(en, row), dir, row->name, g->id, &g->link[i]);
 		if (rc == -ENOENT)
-			rc = mend_one(en, dir, &programs[i], g->id, &g->link[i], e);
+			rc = mend_one(en, dir, row, g->id, &g->link[i], e);
 		else if (rc && rc != -ENOLINK)
 			(void)err_set(e, rc, "guard %" PRIu64 ": the program %s cannot be swapped: %s", g->id,
-				      programs[i].name, strerror(-rc));
+				      row->name, strerror(-rc));
 		if (rc)
 			return rc;
 	}
-	return 0;
+	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.guards), &g->id, &state) != 0 && errno == ENOENT) {
+		int rc = renew_guard(en, cgroup, dir, g, e);
+
+		if (rc)
+			return rc;
+	}
+	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.quota), &g->id, &pending) != 0) {
+		purge(en->skel->maps.pending, g->id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
+		if (start_quota(en, g->id, e))
+			return -EIO;
+	}
+	return refresh_state(en, g->id, e);
 }
 
 static void free_links(struct guard_links *g)
 {
-	for (size_t i = 0; i < PROGRAMS; i++)
-		g->link[i] = link_free(g->link[i]);
+	for (size_t i = 0; i < ROWS; i++)
+		g->link[i] = links_free(g->link[i]);
 }
 
 static int restore_guard(struct enforce *en, uint64_t id, struct err *e)
@@ -726,8 +774,8 @@ static void remove_half(struct enforce *en, uint64_t id)
 	char dir[DIR_MAX], path[PATH_MAX];
 
 	guard_dir(en, id, FRESH, dir);
-	for (size_t i = 0; i < PROGRAMS; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, programs[i].name);
+	for (size_t i = 0; i < ROWS; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, row_at(i)->name);
 		g.link[i] = bpf_link__open(path);
 	}
 	detach_all(&g);
@@ -793,11 +841,11 @@ static int restore_listen(struct enforce *en, int cgroup_fd, struct err *e)
 		return err_set(e, -errno, "the listeners' cgroup cannot be read: %s", strerror(errno));
 	(void)snprintf(dir, sizeof(dir), "%s/listen", en->dir);
 	for (size_t i = 0; i < LISTENERS; i++) {
-		rc = take_one(en, dir, &listeners[i], st.st_ino, &en->listen[i]);
+		rc = links_take(program_of(en, &listeners[i]), dir, listeners[i].name, st.st_ino, &en->listen[i]);
 		if (rc == -ENOENT || rc == -ENOLINK) {
-			rc = attach_one(en, &listeners[i], cgroup_fd, &en->listen[i], e);
+			rc = links_attach(program_of(en, &listeners[i]), cgroup_fd, &en->listen[i], e);
 			if (!rc)
-				rc = pin_one(en->listen[i], dir, &listeners[i], e);
+				rc = links_pin(en->listen[i], dir, listeners[i].name, e);
 		} else if (rc) {
 			(void)err_set(e, rc, "the program %s cannot be swapped: %s", listeners[i].name,
 				      strerror(-rc));
@@ -806,6 +854,44 @@ static int restore_listen(struct enforce *en, int cgroup_fd, struct err *e)
 			return rc;
 	}
 	return 0;
+}
+
+static uint32_t link_id(int fd, uint64_t *cgroup)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) != 0)
+		return 0;
+	*cgroup = info.cgroup.cgroup_id;
+	return info.id;
+}
+
+static bool is_taken(const struct guard_links *g, uint32_t id)
+{
+	uint64_t cgroup;
+
+	for (size_t i = 0; i < ROWS; i++)
+		if (g->link[i] && link_id(bpf_link__fd(g->link[i]), &cgroup) == id)
+			return true;
+	return false;
+}
+
+/* Held links that were not taken up have a successor by now. They must go, not only be let go of: a pin in some other
+ * mount namespace may keep them, and two programs of ours on one cgroup deny what each would redirect. */
+static void drop_others(struct enforce *en, const struct enforce_held *held, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct guard_links *g = held[i].guard ? find(en, held[i].guard) : NULL;
+		uint64_t cgroup = 0;
+		uint32_t id;
+
+		if (!g || !repin_is_link(held[i].fd))
+			continue;
+		id = link_id(held[i].fd, &cgroup);
+		if (id && cgroup == g->id && !is_taken(g, id))
+			(void)bpf_link_detach(held[i].fd);
+	}
 }
 
 /* ---- open and close ----------------------------------------------------------------------------- */
@@ -828,7 +914,7 @@ static struct enforce *new(void)
 
 	if (!en)
 		return NULL;
-	en->cgroup2 = -1;
+	en->slice = -1;
 	en->guards = calloc(EG_GUARDS_MAX, sizeof(*en->guards));
 	if (!en->guards) {
 		free(en);
@@ -838,30 +924,66 @@ static struct enforce *new(void)
 	return en;
 }
 
-static int open_all(struct enforce *en, const struct config *c, int listen_cgroup, struct err *e)
+static void tell_level(const struct enforce *en)
 {
+	uint32_t level = enforce_level(en);
+
+	if (level == 3)
+		log_info("level L3 is in force");
+	else
+		log_info("level L%u is in force; L%u: %s", level, level + 1, enforce_missing(en, level + 1));
+	if (level < en->minimum)
+		log_warn("minimum_level is L%u: no guard will be made", en->minimum);
+}
+
+static int open_all(struct enforce *en, const struct config *c, int listen_cgroup, const struct enforce_held *held,
+		    size_t count, struct err *e)
+{
+	char pins[DIR_MAX];
 	int rc = make_layout(en, c->bpffs, e);
 
+	bool older = !rc && repin_older(en->dir);
+
 	if (!rc)
-		rc = load(en, c->explicit_port, e);
+		rc = load(en, c->explicit_port, held, older ? 0 : count, e);
 	if (rc)
 		return rc;
-	en->cgroup2 = fcntl(listen_cgroup, F_DUPFD_CLOEXEC, 3);
+	repin_guards(en->dir, held, count);
+	en->minimum = c->minimum_level;
+	en->paths = c->unix_paths == CONFIG_PATHS_ALLOWED;
+	en->slice = openat(listen_cgroup, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	en->ring = ring_buffer__new(bpf_map__fd(en->skel->maps.events), on_event, en, NULL);
-	if (en->cgroup2 < 0 || !en->ring)
+	if (en->slice < 0 || !en->ring)
 		return err_set(e, -errno, "the kernel's events cannot be read: %s", strerror(errno));
-	rc = restore_guards(en, e);
-	return rc ? rc : restore_listen(en, listen_cgroup, e);
+	(void)snprintf(pins, sizeof(pins), "%s/lsm", en->dir);
+	rc = levels_open(en->skel->obj, en->slice, pins, LEVELS_WANT_UNIX | LEVELS_WANT_LSM, &en->levels, e);
+	if (!rc)
+		tell_level(en);
+	if (!rc)
+		rc = restore_guards(en, e);
+	if (!rc)
+		rc = restore_listen(en, listen_cgroup, e);
+	if (!rc)
+		drop_others(en, held, count);
+	if (!rc && older)
+		repin_drop_older(en->dir);
+	return rc;
 }
 
 int enforce_open(const struct config *c, int listen_cgroup, struct enforce **ret, struct err *e)
+{
+	return enforce_open_held(c, listen_cgroup, NULL, 0, ret, e);
+}
+
+int enforce_open_held(const struct config *c, int listen_cgroup, const struct enforce_held *held, size_t count,
+		      struct enforce **ret, struct err *e)
 {
 	struct enforce *en = new();
 	int rc;
 
 	if (!en)
 		return err_set(e, -ENOMEM, "out of memory");
-	rc = open_all(en, c, listen_cgroup, e);
+	rc = open_all(en, c, listen_cgroup, held, count, e);
 	if (rc) {
 		(void)enforce_close(en);
 		return rc;
@@ -877,10 +999,11 @@ struct enforce *enforce_close(struct enforce *en)
 	for (size_t i = 0; i < en->count; i++)
 		free_links(&en->guards[i]);
 	for (size_t i = 0; i < LISTENERS; i++)
-		en->listen[i] = link_free(en->listen[i]);
+		en->listen[i] = links_free(en->listen[i]);
+	en->levels = levels_close(en->levels);
 	ring_buffer__free(en->ring);
 	egress__destroy(en->skel);
-	own_close(&en->cgroup2);
+	own_close(&en->slice);
 	free(en->guards);
 	free(en);
 	return NULL;
@@ -904,16 +1027,17 @@ static bool is_ours(const char *path)
 
 int enforce_remove(struct enforce *en)
 {
-	static const char *const subs[] = { "/maps", "/guards", "/listen", "" };
+	static const char *const subs[] = { "/maps", "/guards", "/listen", "/lsm", "" };
 	char path[DIR_MAX];
 	struct bpf_map *map;
 
 	if (en->count)
 		return -EBUSY;
 	for (size_t i = 0; i < LISTENERS; i++)
-		en->listen[i] = link_detach(en->listen[i]);
+		en->listen[i] = links_detach(en->listen[i]);
+	levels_remove(en->levels);
 	(void)snprintf(path, sizeof(path), "%s/listen", en->dir);
-	unpin_all(path, listeners, LISTENERS);
+	links_unpin(path, listeners, LISTENERS);
 	bpf_object__for_each_map(map, en->skel->obj)
 		if (bpf_map__is_pinned(map))
 			(void)bpf_map__unpin(map, NULL);
@@ -975,6 +1099,78 @@ void enforce_sweep(struct enforce *en, uint64_t now_ns)
 	}
 }
 
+/* ---- pins that somebody took away ---- */
+
+static bool pinned(const struct enforce *en)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < en->count; i++) {
+		guard_dir(en, en->guards[i].id, "", path);
+		(void)strcat(path, "/egress_skb_out");
+		if (access(path, F_OK) != 0)
+			return false;
+	}
+	(void)snprintf(path, sizeof(path), "%s/maps/guards", en->dir);
+	return access(path, F_OK) == 0;
+}
+
+static void pin_again(struct enforce *en)
+{
+	int fds[CANARY_LSM];
+	char dir[DIR_MAX];
+	struct bpf_map *map;
+	size_t n;
+
+	(void)snprintf(dir, sizeof(dir), "%s/maps", en->dir);
+	bpf_object__for_each_map(map, en->skel->obj)
+		if (!bpf_map__is_internal(map))
+			repin_one(bpf_map__fd(map), dir, bpf_map__name(map));
+	(void)snprintf(dir, sizeof(dir), "%s/listen", en->dir);
+	for (size_t i = 0; i < LISTENERS; i++)
+		repin_one(bpf_link__fd(en->listen[i]), dir, listeners[i].name);
+	(void)snprintf(dir, sizeof(dir), "%s/lsm", en->dir);
+	n = levels_fds(en->levels, fds, CANARY_LSM); /* all of them or none */
+	for (size_t i = 0; i < n; i++)
+		repin_one(fds[i], dir, levels_lsm[i].name);
+	for (size_t g = 0; g < en->count; g++) {
+		guard_dir(en, en->guards[g].id, "", dir);
+		if (make_dir(dir, NULL))
+			continue;
+		for (size_t i = 0; i < ROWS; i++)
+			if (en->guards[g].link[i])
+				repin_one(bpf_link__fd(en->guards[g].link[i]), dir, row_at(i)->name);
+	}
+}
+
+void enforce_keep_pins(struct enforce *en)
+{
+	char bpffs[sizeof(en->dir)];
+	struct err e = {};
+
+	if (pinned(en))
+		return;
+	(void)snprintf(bpffs, sizeof(bpffs), "%s", en->dir);
+	*strrchr(bpffs, '/') = '\0';
+	log_warn("pins below %s were taken away; everything is in force all the same, and is pinned again", en->dir);
+	if (make_layout(en, bpffs, &e))
+		log_error("%s; the daemon and its holder keep the guards in force", e.text);
+	else
+		pin_again(en);
+}
+
+int enforce_told(struct enforce *en, uint64_t lost)
+{
+	int cpus = libbpf_num_possible_cpus();
+	auto_free uint64_t *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
+	uint32_t index = EG_STAT_EVENTS_TOLD;
+
+	if (!each)
+		return cpus < 0 ? cpus : -ENOMEM;
+	each[0] = lost;
+	return bpf_map_update_elem(bpf_map__fd(en->skel->maps.stats), &index, each, BPF_ANY) ? -errno : 0;
+}
+
 int enforce_stats(struct enforce *en, uint64_t stats[EG_STAT_COUNT])
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -993,315 +1189,12 @@ int enforce_stats(struct enforce *en, uint64_t stats[EG_STAT_COUNT])
 	return 0;
 }
 
-/* ---- doctor ------------------------------------------------------------------------------------- */
+/* ---- for doctor.c ------------------------------------------------------------------------------- */
 
-#define DOCTOR_PROXY 15001 /* in a network namespace of its own: nothing else is there */
-#define DOCTOR_DNS 15053
-#define DOCTOR_OTHER 15099
-#define DOCTOR_WAIT_MS 300
-
-enum doctor_cgroup { DOCTOR_BASE, DOCTOR_LISTEN, DOCTOR_GUARD, DOCTOR_WALL, DOCTOR_CGROUPS };
-
-struct doctor {
-	char path[CONFIG_PATH_MAX];
-	int cgroup[DOCTOR_CGROUPS];
-	struct guard_links guard, wall;
-};
-
-/* In the child: sockets born outside the guard. */
-struct canary {
-	const struct doctor *d;
-	int proxy, dns, outside;
-};
-
-static const char *const doctor_names[DOCTOR_CGROUPS] = {
-	[DOCTOR_BASE] = "", [DOCTOR_LISTEN] = "/listen", [DOCTOR_GUARD] = "/guard", [DOCTOR_WALL] = "/wall"
-};
-
-static struct sockaddr_in v4(uint32_t host, uint16_t port)
-{
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
-				     .sin_addr.s_addr = htonl(host) };
-}
-
-static int dial_v4(int fd, uint32_t host, uint16_t port)
-{
-	struct sockaddr_in to = v4(host, port);
-
-	return connect(fd, (struct sockaddr *)&to, sizeof(to)) ? -errno : 0;
-}
-
-static int send_v4(int fd, uint32_t host, uint16_t port)
-{
-	struct sockaddr_in to = v4(host, port);
-
-	return sendto(fd, "x", 1, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)) == 1 ? 0 : -errno;
-}
-
-static int bound(int type, uint16_t port)
-{
-	auto_close int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-	struct sockaddr_in at = v4(INADDR_LOOPBACK, port);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0 ||
-	    (type == SOCK_STREAM && listen(fd, 8) != 0))
-		return -errno;
-	return take_fd(&fd);
-}
-
-static bool ready(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	return poll(&p, 1, DOCTOR_WAIT_MS) == 1 && (p.revents & POLLIN);
-}
-
-/* 0 when `rc` is the refusal that is wanted. */
-static int wants_eperm(int rc)
-{
-	return rc == -EPERM ? 0 : rc == 0 ? -EALREADY : rc;
-}
-
-/* A public address must arrive at the proxy's listener, with the record of what was dialled. */
-static int canary_redirect(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer = -1;
-	struct eg_record r;
-	socklen_t len = sizeof(r);
-	int rc = dial_v4(fd, 0xc0000201, 443); /* 192.0.2.1 */
-
-	if (rc)
-		return rc;
-	if (!ready(c->proxy))
-		return -ETIMEDOUT;
-	peer = accept4(c->proxy, NULL, NULL, SOCK_CLOEXEC);
-	if (peer < 0 || getsockopt(peer, SOL_IP, EG_SO_RECORD, &r, &len) != 0)
-		return -errno;
-	if (len != sizeof(r) || r.port != 443 || r.addr[12] != 192 || r.addr[15] != 1)
-		return -EPROTO;
-	return 0;
-}
-
-static int canary_metadata(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	(void)c;
-	return wants_eperm(dial_v4(fd, 0xa9fea9fe, 80)); /* 169.254.169.254 */
-}
-
-static int canary_dns(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int rc = send_v4(fd, 0xc0000201, 53);
-
-	return rc ? rc : ready(c->dns) ? 0 : -ETIMEDOUT;
-}
-
-static int canary_udp(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	(void)c;
-	return wants_eperm(send_v4(fd, 0xc0000201, 443));
-}
-
-static int canary_udplite(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDPLITE);
-
-	(void)c;
-	if (fd < 0 && errno == EPROTONOSUPPORT) /* nothing to refuse */
-		return 0;
-	return wants_eperm(fd < 0 ? -errno : 0);
-}
-
-static int canary_device(struct canary *c)
-{
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	(void)c;
-	return wants_eperm(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) ? -errno : 0);
-}
-
-/* A listener of the guard, dialled from outside: its SYN must be dropped. */
-static int canary_inbound(struct canary *c)
-{
-	auto_close int fd = bound(SOCK_STREAM, DOCTOR_OTHER);
-	int rc;
-
-	if (fd < 0)
-		return fd;
-	rc = dial_v4(c->outside, INADDR_LOOPBACK, DOCTOR_OTHER);
-	if (rc && rc != -EINPROGRESS)
-		return rc;
-	return ready(fd) ? -EALREADY : 0;
-}
-
-/* Where only the wall stands and no connect hook: a packet to anywhere else must not leave. */
-static int canary_wall(struct canary *c)
-{
-	auto_close int fd = -1;
-	int rc = cgroup_move(c->d->cgroup[DOCTOR_WALL], getpid(), NULL);
-
-	if (rc)
-		return rc;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return wants_eperm(send_v4(fd, INADDR_LOOPBACK, DOCTOR_OTHER));
-}
-
-static const struct {
-	const char *name, *good, *bad;
-	int (*run)(struct canary *c);
-} canaries[] = {
-	{ "tcp redirect", "a dialled address arrives at the proxy, with its record",
-	  "a dialled address does not arrive at the proxy with its record", canary_redirect },
-	{ "metadata address", "connect() is refused", "connect() is not refused", canary_metadata },
-	{ "dns redirect", "port 53 arrives at the guard's resolver",
-	  "port 53 does not arrive at the guard's resolver", canary_dns },
-	{ "udp", "other UDP is refused", "other UDP is not refused", canary_udp },
-	{ "socket types", "UDP-Lite is refused", "UDP-Lite is not refused", canary_udplite },
-	{ "socket options", "SO_BINDTODEVICE is refused", "SO_BINDTODEVICE is not refused", canary_device },
-	{ "inbound", "a connection to a guarded listener is dropped",
-	  "a connection to a guarded listener gets through", canary_inbound },
-	{ "wall", "a packet past the proxy is dropped", "a packet past the proxy gets out", canary_wall },
-};
-#define CANARIES ARRAY_SIZE(canaries)
-
-struct verdicts {
-	int32_t setup;
-	int32_t rc[CANARIES];
-};
-
-static int lo_up(void)
-{
-	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-
-	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) != 0 ? -errno : 0;
-}
-
-static int canary_setup(struct canary *c)
-{
-	int rc;
-
-	if (unshare(CLONE_NEWNET) != 0)
-		return -errno;
-	rc = lo_up();
-	if (!rc)
-		rc = cgroup_move(c->d->cgroup[DOCTOR_LISTEN], getpid(), NULL);
-	if (rc)
-		return rc;
-	c->proxy = bound(SOCK_STREAM, DOCTOR_PROXY);
-	c->dns = bound(SOCK_DGRAM, DOCTOR_DNS);
-	c->outside = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->proxy < 0 || c->dns < 0 || c->outside < 0)
-		return -EADDRINUSE;
-	return cgroup_move(c->d->cgroup[DOCTOR_GUARD], getpid(), NULL);
-}
-
-static int canary_main(const struct doctor *d, int to)
-{
-	struct canary c = { .d = d, .proxy = -1, .dns = -1, .outside = -1 };
-	struct verdicts v = { .setup = canary_setup(&c) };
-
-	for (size_t i = 0; v.setup == 0 && i < CANARIES; i++)
-		v.rc[i] = canaries[i].run(&c);
-	return write(to, &v, sizeof(v)) == (ssize_t)sizeof(v) ? 0 : 1;
-}
-
-static int run_canaries(const struct doctor *d, struct verdicts *v)
-{
-	auto_close int from = -1, to = -1;
-	int pair[2];
-	ssize_t n;
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) != 0)
-		return -errno;
-	from = pair[0];
-	to = pair[1];
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0)
-		_exit(canary_main(d, to));
-	own_close(&to);
-	do
-		n = read(from, v, sizeof(*v));
-	while (n < 0 && errno == EINTR);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return n == (ssize_t)sizeof(*v) ? v->setup : -EPROTO;
-}
-
-static int doctor_cgroups(struct doctor *d, struct err *e)
-{
-	char path[PATH_MAX];
-	int rc = cgroup_mount(d->path, sizeof(d->path) - 40, e);
-
-	if (rc)
-		return rc;
-	(void)snprintf(d->path + strlen(d->path), 40, "/agentsecrets-doctor-%d", (int)getpid());
-	for (int i = 0; i < DOCTOR_CGROUPS; i++) {
-		(void)snprintf(path, sizeof(path), "%s%s", d->path, doctor_names[i]);
-		if (mkdir(path, 0755) != 0)
-			return err_set(e, -errno, "%s cannot be made: %s", path, strerror(errno));
-		d->cgroup[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (d->cgroup[i] < 0)
-			return err_set(e, -errno, "%s cannot be opened: %s", path, strerror(errno));
-	}
-	return 0;
-}
-
-static void doctor_done(struct enforce *en, struct doctor *d)
-{
-	char path[PATH_MAX];
-
-	detach_all(&d->guard);
-	detach_all(&d->wall);
-	(void)enforce_close(en);
-	for (int i = DOCTOR_CGROUPS - 1; i >= 0; i--) {
-		(void)snprintf(path, sizeof(path), "%s%s", d->path, doctor_names[i]);
-		if (d->cgroup[i] >= 0)
-			(void)rmdir(path);
-		own_close(&d->cgroup[i]);
-	}
-}
-
-static int doctor_guard(struct enforce *en, int cgroup, struct guard_links *g, size_t rows, struct err *e)
-{
-	struct eg_guard state = { .flags = EG_GUARD_OPEN, .proxy_port = DOCTOR_PROXY, .dns_port = DOCTOR_DNS };
-	struct stat st;
-	int rc;
-
-	if (fstat(cgroup, &st) != 0)
-		return err_set(e, -errno, "the scratch cgroup cannot be read: %s", strerror(errno));
-	state.id = g->id = st.st_ino;
-	rc = start_quota(en, g->id, e);
-	for (size_t i = 0; !rc && i < rows; i++) {
-		rc = attach_one(en, &programs[i], cgroup, &g->link[i], e);
-		if (!rc)
-			rc = check_effective(en, &programs[i], cgroup, e);
-	}
-	return rc ? rc : open_state(en, &state, e);
-}
-
-static int doctor_attach(struct enforce *en, struct doctor *d, struct err *e)
-{
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < LISTENERS; i++)
-		rc = attach_one(en, &listeners[i], d->cgroup[DOCTOR_LISTEN], &en->listen[i], e);
-	if (!rc)
-		rc = doctor_guard(en, d->cgroup[DOCTOR_GUARD], &d->guard, PROGRAMS, e);
-	return rc ? rc : doctor_guard(en, d->cgroup[DOCTOR_WALL], &d->wall, 2, e); /* skb_out, skb_in */
-}
-
-static int doctor_bpffs(const struct config *c, struct err *e)
+int enforce_mountable(const struct config *c, struct err *e)
 {
 	char path[] = "/tmp/agentsecrets-doctor-XXXXXX";
-	int rc = 0;
+	int rc;
 
 	if (is_bpffs(c->bpffs))
 		return 0;
@@ -1314,79 +1207,52 @@ static int doctor_bpffs(const struct config *c, struct err *e)
 	return rc;
 }
 
-struct report {
-	struct enforce_check *checks;
-	size_t count, max;
-};
-
-static void add_check(struct report *r, const char *name, bool required, bool ok, const char *detail)
+int enforce_trial(const struct config *c, int parent_fd, struct enforce **ret, struct err *e)
 {
-	struct enforce_check *check = &r->checks[r->count];
-
-	if (r->count == r->max)
-		return;
-	r->count++;
-	(void)snprintf(check->name, sizeof(check->name), "%s", name);
-	(void)snprintf(check->detail, sizeof(check->detail), "%s", detail);
-	check->ok = ok;
-	check->required = required;
-}
-
-/* One check per canary; when they could not run, all of them failed. */
-static bool add_canaries(struct report *r, const struct doctor *d)
-{
-	struct verdicts v = {};
-	char detail[160];
-	bool all = true;
-	int rc = run_canaries(d, &v);
-
-	for (size_t i = 0; i < CANARIES; i++) {
-		int got = rc ? rc : v.rc[i];
-
-		if (got == 0 || got == -EALREADY)
-			(void)snprintf(detail, sizeof(detail), "%s", got ? canaries[i].bad : canaries[i].good);
-		else
-			(void)snprintf(detail, sizeof(detail), "%s: %s", canaries[i].bad, strerror(-got));
-		add_check(r, canaries[i].name, true, got == 0, detail);
-		all = all && got == 0;
-	}
-	return all;
-}
-
-static bool doctor_l1(const struct config *c, struct enforce *en, struct doctor *d, struct report *r)
-{
-	struct err e = {};
-	int rc = doctor_cgroups(d, &e);
-
-	add_check(r, "cgroup v2", true, rc == 0, rc ? e.text : d->path);
-	if (rc)
-		return false;
-	rc = doctor_bpffs(c, &e);
-	add_check(r, "bpf filesystem", true, rc == 0, rc ? e.text : "can be mounted");
-	if (rc)
-		return false;
-	rc = load(en, c->explicit_port, &e);
-	add_check(r, "programs load", true, rc == 0, rc ? e.text : "all of them");
-	if (rc)
-		return false;
-	rc = doctor_attach(en, d, &e);
-	add_check(r, "programs attach", true, rc == 0, rc ? e.text : "all of them, and are in force");
-	return rc == 0 && add_canaries(r, d);
-}
-
-size_t enforce_doctor(const struct config *c, struct enforce_check *checks, size_t max)
-{
-	struct report r = { .checks = checks, .max = max };
-	struct doctor d = { .cgroup = { -1, -1, -1, -1 } };
 	struct enforce *en = new();
-	bool l1;
+	int rc;
 
 	if (!en)
-		return 0;
-	l1 = doctor_l1(c, en, &d, &r);
-	add_check(&r, "level L1: wall and redirect", true, l1, l1 ? "yes" : "no: see above");
-	add_check(&r, "level L2: unix sockets", false, false, "not in this version");
-	add_check(&r, "level L3: LSM", false, false, "not in this version");
-	doctor_done(en, &d);
-	return r.count;
+		return err_set(e, -ENOMEM, "out of memory");
+	rc = load(en, c->explicit_port, NULL, 0, e);
+	if (!rc) {
+		en->paths = c->unix_paths == CONFIG_PATHS_ALLOWED;
+		en->slice = fcntl(parent_fd, F_DUPFD_CLOEXEC, 3);
+		rc = levels_open(en->skel->obj, parent_fd, NULL, LEVELS_WANT_UNIX, &en->levels, e);
+	}
+	if (rc) {
+		(void)enforce_close(en);
+		return rc;
+	}
+	*ret = en;
+	return 0;
+}
+
+int enforce_trial_listen(struct enforce *en, int cgroup_fd, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < LISTENERS; i++)
+		rc = links_attach(program_of(en, &listeners[i]), cgroup_fd, &en->listen[i], e);
+	return rc;
+}
+
+int enforce_trial_guard(struct enforce *en, int cgroup_fd, struct eg_guard *state, bool wall_only, struct err *e)
+{
+	size_t rows = wall_only ? 2 : PROGRAMS; /* skb_out, skb_in */
+	struct guard_links *g;
+	struct stat st;
+	int rc;
+
+	if (fstat(cgroup_fd, &st) != 0)
+		return err_set(e, -errno, "the scratch cgroup cannot be read: %s", strerror(errno));
+	state->id = st.st_ino;
+	g = add(en, &(struct guard_links){ .id = st.st_ino });
+	rc = start_quota(en, g->id, e);
+	for (size_t i = 0; !rc && i < rows; i++) {
+		rc = links_attach(program_of(en, &programs[i]), cgroup_fd, &g->link[i], e);
+		if (!rc)
+			rc = links_in_force(program_of(en, &programs[i]), programs[i].type, cgroup_fd, e);
+	}
+	return rc ? rc : open_state(en, state, e);
 }

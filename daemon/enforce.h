@@ -1,4 +1,4 @@
-/* enforce.h: the kernel side, loaded, attached, pinned. The only module that knows libbpf.
+/* enforce.h: the kernel side, loaded, attached, pinned. With levels.c and links.c the only one that knows libbpf.
  *
  * Pins: <bpffs>/v<EG_LAYOUT>/maps/<name>, <bpffs>/v<EG_LAYOUT>/guards/<cgroup id>/<program>,
  * <bpffs>/v<EG_LAYOUT>/listen/<program>. enforce_open() mounts a bpffs of our own there when none is,
@@ -25,6 +25,14 @@ struct enforce;
  * are attached there. Says what is missing in words when the kernel cannot carry it (minimum: 5.15 and
  * cgroup v2; each program is loaded, none is optional at level L1). */
 int enforce_open(const struct config *c, int listen_cgroup, struct enforce **ret, struct err *e) must_check;
+/* The same, with what a holder kept of a daemon before us, when pins are missing (bpffs unmounted, files removed): links
+ * of the guard named; maps and the rest under guard 0. The descriptors stay the caller's. */
+struct enforce_held {
+	uint64_t guard;
+	int fd;
+};
+int enforce_open_held(const struct config *c, int listen_cgroup, const struct enforce_held *held, size_t count,
+		      struct enforce **ret, struct err *e) must_check;
 struct enforce *enforce_close(struct enforce *en); /* frees; everything stays pinned and attached */
 
 /* Takes everything down that stands: detaches and unpins the proxy side and the maps, unmounts the bpffs if it is
@@ -35,6 +43,9 @@ int enforce_remove(struct enforce *en);
  * effective programs back; then writes *state. On failure nothing stays attached. Refuses a cgroup where
  * an exclusive (flags=0) program stands, by name of the program. state->id must be the cgroup's id. */
 int enforce_attach(struct enforce *en, int cgroup_fd, const struct eg_guard *state, struct err *e) must_check;
+
+/* Refuses when on this cgroup or above it a program stands that allows no other (flags=0), by its name. */
+int enforce_check_path(struct enforce *en, int cgroup_fd, struct err *e) must_check;
 
 /* Writes a guard's state (ports, flags; `pending` is kept as the programs have it). */
 int enforce_set(struct enforce *en, const struct eg_guard *state, struct err *e) must_check;
@@ -64,17 +75,30 @@ int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const stru
 void enforce_unlease(struct enforce *en, uint64_t guard);
 void enforce_sweep(struct enforce *en, uint64_t now_ns);
 
+/* Mounts and pins again when the bpffs was taken away. Once a second. */
+void enforce_keep_pins(struct enforce *en);
+
 /* Sums over CPUs of the EG_STAT_* counters. */
 int enforce_stats(struct enforce *en, uint64_t stats[EG_STAT_COUNT]) must_check;
 
-/* What this kernel can carry, each checked by doing it in a scratch cgroup made for it (canary), not by
- * its version number. For `doctor`; needs no struct enforce. */
-struct enforce_check {
-	char name[48];
-	bool ok;
-	bool required; /* without it nothing starts */
-	char detail[160];
-};
-size_t enforce_doctor(const struct config *c, struct enforce_check *checks, size_t max);
+/* So many lost events stand in the audit log (EG_STAT_EVENTS_TOLD): outlives us, as the counters do. */
+int enforce_told(struct enforce *en, uint64_t lost) must_check;
+
+/* <bpffs>/v<EG_LAYOUT>, for adopt.c. */
+const char *enforce_dir(const struct enforce *en);
+
+/* The level in force (levels.h): 1, 2 or 3; enforce_attach() refuses below c->minimum_level. Why a higher one is absent,
+ * "" when it is there. Whether an agent reaches its own unix sockets by abstract name. */
+uint32_t enforce_level(const struct enforce *en);
+const char *enforce_missing(const struct enforce *en, uint32_t level);
+bool enforce_reaches_own(const struct enforce *en);
+
+/* For doctor.c: the programs over maps of their own, attached to scratch cgroups and pinned nowhere; enforce_close()
+ * detaches them. parent_fd: where levels.c may make its scratch cgroup. state->id is filled in. */
+int enforce_mountable(const struct config *c, struct err *e) must_check;
+int enforce_trial(const struct config *c, int parent_fd, struct enforce **ret, struct err *e) must_check;
+int enforce_trial_listen(struct enforce *en, int cgroup_fd, struct err *e) must_check;
+int enforce_trial_guard(struct enforce *en, int cgroup_fd, struct eg_guard *state, bool wall_only, struct err *e)
+	must_check;
 
 #endif

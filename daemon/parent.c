@@ -1,6 +1,6 @@
 /* parent.c: start, loop, end.
  *
- * Start: own directories → lock → kernel side (programs swapped, pins taken up) → holder and guards → keeper, vault →
+ * Start: own directories → lock → holder of before → kernel side (programs swapped, pins taken up) → holder, guards → keeper, vault →
  * audit chain → workspaces → resolver, proxies → control socket. Until the end of that the kernel denies: guards that
  * were in force stay so. Without a vault (before `agentsecrets init`) only the keeper runs, and every operation but init
  * is refused. SIGTERM: children end, guards stay in force; only when there is none is everything taken down.
@@ -139,11 +139,11 @@ static void parent_lost(struct parent *p)
 				 .reason = REASON_LIMIT,
 				 .detail = "events lost: the ring was full"};
 
-	if (enforce_stats(p->en, s) < 0 || s[EG_STAT_EVENTS_LOST] <= p->lost_events)
+	if (enforce_stats(p->en, s) < 0 || s[EG_STAT_EVENTS_LOST] <= s[EG_STAT_EVENTS_TOLD])
 		return;
-	en.count = s[EG_STAT_EVENTS_LOST] - p->lost_events;
-	if (parent_audit(p, &en) == 0)
-		p->lost_events = s[EG_STAT_EVENTS_LOST];
+	en.count = s[EG_STAT_EVENTS_LOST] - s[EG_STAT_EVENTS_TOLD];
+	if (parent_audit(p, &en) == 0 && enforce_told(p->en, s[EG_STAT_EVENTS_LOST]) < 0)
+		log_error("the kernel did not take note of lost events told; they will be told again");
 }
 
 /* ---- loop ---- */
@@ -162,7 +162,9 @@ static int parent_turn(void *ctx, uint64_t now_ms)
 
 	if (p->initialised && p->sweep_ms <= now_ms) {
 		enforce_sweep(p->en, now_ms * 1000000ULL);
+		guards_sweep(p);
 		parent_lost(p);
+		enforce_keep_pins(p->en);
 		p->sweep_ms = now_ms + PARENT_SWEEP_MS;
 	}
 	if (p->audit && audit_wait_ms(p->audit, now_ms) == 0 && audit_flush(p->audit) < 0)
@@ -388,12 +390,27 @@ int parent_serve(struct parent *p, struct err *e)
 	return rc < 0 ? rc : proc_start_facing(p, e);
 }
 
+/* Of what the holder keeps: links and maps, by guard. */
+static size_t parent_held(const struct parent *p, struct enforce_held *held)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < p->held_count; i++) {
+		unsigned long long guard;
+
+		if (sscanf(p->held[i].key, "link/%llu/", &guard) == 1)
+			held[n++] = (struct enforce_held){.guard = guard, .fd = p->held[i].fd};
+	}
+	return n;
+}
+
 static int parent_kernel(struct parent *p, struct err *e)
 {
-	int rc = cgroup_prepare(&p->cfg, &p->listen_cgroup, e);
+	auto_free struct enforce_held *held = calloc(p->held_count + 1, sizeof(*held));
+	int rc = held ? cgroup_prepare(&p->cfg, &p->listen_cgroup, e) : -ENOMEM;
 
 	if (rc == 0)
-		rc = enforce_open(&p->cfg, p->listen_cgroup, &p->en, e);
+		rc = enforce_open_held(&p->cfg, p->listen_cgroup, held, parent_held(p, held), &p->en, e);
 	if (rc < 0)
 		return rc;
 	return loop_watch(&p->loop, enforce_events_fd(p->en),
@@ -409,6 +426,8 @@ static int parent_start(struct parent *p, struct err *e)
 		rc = parent_lock(p, e);
 	if (rc == 0)
 		rc = parent_loop(p, e);
+	if (rc == 0)
+		rc = proc_take_holder(p, e);
 	if (rc == 0)
 		rc = parent_kernel(p, e);
 	if (rc < 0)
@@ -434,8 +453,8 @@ static void parent_end(struct parent *p)
 	guards_done(p);
 	workspaces_done(p);
 	p->audit = audit_free(p->audit);
-	if (empty && p->en)
-		enforce_remove(p->en);
+	/* Without the kernel side nothing is known: what is pinned and held stays, and the cgroup of the listeners with it. */
+	empty = empty && p->en && enforce_remove(p->en) == 0;
 	p->en = enforce_close(p->en);
 	if (empty)
 		cgroup_clear(&p->cfg);

@@ -21,6 +21,8 @@
 #define PARENT_WORKSPACES_MAX 256
 #define PARENT_NETNS_MAX      256
 #define PARENT_CONTROLS_MAX   64
+#define PARENT_CGROUP_MAX     512
+#define PARENT_BIRTHS_MAX     16
 
 enum parent_kind {
 	PARENT_BOSS = 1,
@@ -63,7 +65,13 @@ struct netns_slot {
 struct guard {
 	uint64_t id; /* 0: free */
 	char workspace[RPC_WORKSPACE_MAX];
-	char name[64]; /* directory below cgroup_root */
+	char name[64]; /* directory below cgroup_root; in place: only a name */
+	char path[PARENT_CGROUP_MAX];
+	char origin[PARENT_CGROUP_MAX]; /* where an attached process was moved from; else "" */
+	bool in_place;			/* attached where it is: the directory is not ours to remove */
+	bool settled;			/* false while an attach is under way: closed */
+	uint64_t births[PARENT_BIRTHS_MAX]; /* cgroups of adopted sockets (adopt.h) */
+	size_t birth_count;
 	uint64_t netns;
 	uint64_t since; /* wall clock, seconds */
 	int events_fd;  /* cgroup.events */
@@ -79,6 +87,7 @@ struct parent {
 	struct config cfg;
 	struct loop loop;
 	struct enforce *en;
+	struct adopt *adopt; /* NULL until there is something to adopt */
 	int listen_cgroup;
 	int signal_fd, lock_fd, control_fd;
 	int state_dir, run_dir, workspaces_dir, trust_dir, vault_dir, guards_dir, current_dir,
@@ -95,7 +104,9 @@ struct parent {
 	struct ctl_conn *controls[PARENT_CONTROLS_MAX];
 	uint16_t control_gen[PARENT_CONTROLS_MAX];
 	struct audit *audit;
-	uint64_t lost_events, sweep_ms, stats_seen;
+	uint64_t sweep_ms, stats_seen;
+	struct guards_held *held; /* while it starts: what the holder of a daemon before us keeps */
+	size_t held_count;
 	uint8_t *rpc_buf;
 };
 

@@ -30,6 +30,7 @@
 #define PROC_READY_MS     15000
 #define PROC_PAUSE_MS     100
 #define PROC_PAUSE_MAX_MS 10000
+#define PROC_HELD_MAX 8192
 #define PROC_SETTLED_MS   10000
 
 static int proc_pidfd(pid_t pid)
@@ -324,6 +325,7 @@ static void proc_hold_all(struct parent *p)
 	size_t n = enforce_fds(p->en, 0, fds, ARRAY_SIZE(fds)), i;
 	char key[64];
 
+	proc_unhold(p, "link/0"); /* of a daemon that had others */
 	for (i = 0; i < n; i++) {
 		(void)snprintf(key, sizeof(key), "link/0/%zu", i);
 		proc_hold(p, key, fds[i]);
@@ -456,37 +458,42 @@ static int proc_start(struct parent *p, struct proc *c, struct err *e)
 	return -EINVAL;
 }
 
-int proc_start_trusted(struct parent *p, struct err *e)
+int proc_take_holder(struct parent *p, struct err *e)
 {
-	struct guards_held *items = NULL;
-	struct proc_held held = {.max = 8192};
+	struct proc_held held = {.max = PROC_HELD_MAX};
 	size_t i;
-	int rc;
 
 	for (i = 0; i < PROC_PROXY + p->cfg.workers; i++)
-		p->procs[i] = (struct proc){.role = i < PROC_PROXY ? (enum proc_role)i : PROC_PROXY,
-					    .number = i < PROC_PROXY ? 0
-								     : (uint32_t)(i - PROC_PROXY),
-					    .pidfd = -1,
-					    .boss = {.fd = -1}};
+		p->procs[i] = (struct proc){
+			.role = i < PROC_PROXY ? (enum proc_role)i : PROC_PROXY,
+			.number = i < PROC_PROXY ? 0 : (uint32_t)(i - PROC_PROXY),
+			.pidfd = -1,
+			.boss = {.fd = -1}};
 	p->proc_count = i;
-	items = calloc(held.max, sizeof(*items));
-	if (!items)
+	p->held = calloc(held.max, sizeof(*p->held));
+	if (!p->held)
 		return err_set(e, -ENOMEM, "out of memory");
-	held.item = items;
-	rc = proc_holder_take(p);
-	if (rc == 0)
+	held.item = p->held;
+	if (proc_holder_take(p) == 0)
 		proc_holder_list(p, &held);
-	else
-		rc = proc_holder_spawn(p, e);
+	p->held_count = held.count;
+	return 0;
+}
+
+int proc_start_trusted(struct parent *p, struct err *e)
+{
+	size_t i;
+	int rc = proc_of(p, PROC_HOLDER)->ready ? 0 : proc_holder_spawn(p, e);
+
 	if (rc == 0) {
 		proc_hold_all(p);
-		guards_restore(p, items, held.count);
+		guards_restore(p, p->held, p->held_count);
 		rc = proc_keeper_start(p, e);
 	}
-	for (i = 0; i < held.count; i++)
-		own_close(&items[i].fd);
-	free(items);
+	for (i = 0; i < p->held_count; i++)
+		own_close(&p->held[i].fd);
+	p->held_count = 0;
+	free(take(p->held));
 	return rc;
 }
 
@@ -701,7 +708,8 @@ void proc_stop(struct parent *p)
 		c->pid = 0;
 		own_close(&c->pidfd);
 	}
-	if (guards_empty(p) && p->procs[PROC_HOLDER].boss.fd >= 0) {
+	/* Without the kernel side it is not known what it holds shut. */
+	if (p->en && guards_empty(p) && p->procs[PROC_HOLDER].boss.fd >= 0) {
 		struct sockaddr_un sa;
 
 		if (rpc_send(p->procs[PROC_HOLDER].boss.fd, RPC_HOLD_END, 0, NULL, 0, NULL, 0, -1) <

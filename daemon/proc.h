@@ -7,8 +7,10 @@
 
 #include "parent.h"
 
-/* Fills the table from the configuration and starts the holder (or takes the one that runs) and the keeper;
- * opens the vault when there is one. */
+/* Fills the table from the configuration and takes the holder that runs, when there is one, and the list of what it
+ * keeps (p->held). */
+int proc_take_holder(struct parent *p, struct err *e) must_check;
+/* Starts the holder unless one was taken, takes up the guards, starts the keeper; opens the vault when there is one. */
 int proc_start_trusted(struct parent *p, struct err *e) must_check;
 /* Starts resolver and proxies; needs an opened vault. Waits until each is ready. */
 int proc_start_facing(struct parent *p, struct err *e) must_check;

@@ -41,6 +41,11 @@ enum reason reason_of_kernel(unsigned int eg, const char **ret_class)
 		[EG_REASON_SOCKOPT] = {REASON_SOCKOPT, NULL},
 		[EG_REASON_BIND] = {REASON_BIND, NULL},
 		[EG_REASON_PENDING] = {REASON_PENDING, NULL},
+		[EG_REASON_UNIX] = {REASON_UNIX, NULL},
+		[EG_REASON_FOREIGN] = {REASON_FOREIGN, NULL},
+		[EG_REASON_TRACE] = {REASON_TRACE, NULL},
+		[EG_REASON_BPF] = {REASON_BPF, NULL},
+		[EG_REASON_CGROUP] = {REASON_CGROUP, NULL},
 	};
 	bool known = eg < EG_REASON_COUNT;
 
@@ -106,6 +111,12 @@ static const char *const sentences[] = {
 	[REASON_BIND] = "This port belongs to the proxy or the resolver, and cannot be bound",
 	[REASON_CLOSED] = "This process has no workspace in force, so nothing may leave it. Run: agentsecrets status",
 	[REASON_PENDING] = "Too many connections of this agent wait to be accepted; another was blocked",
+	[REASON_UNIX] = "A unix socket is reached only if this agent itself made it; another, or one that cannot be "
+			"told, was blocked. Run: agentsecrets doctor",
+	[REASON_FOREIGN] = "A socket that was made outside this agent was blocked",
+	[REASON_TRACE] = "A look into a process outside this agent was blocked",
+	[REASON_BPF] = "bpf() could undo the guard, and was blocked",
+	[REASON_CGROUP] = "A write to a cgroup's files could undo the guard, and was blocked",
 };
 _Static_assert(ARRAY_SIZE(sentences) == REASON_COUNT, "a sentence for each reason");
 

@@ -49,7 +49,12 @@
 	X(SOCKOPT, "socket_option_blocked")                                                        \
 	X(BIND, "bind_blocked")                                                                    \
 	X(CLOSED, "guard_closed")                                                                  \
-	X(PENDING, "too_many_pending_connections")
+	X(PENDING, "too_many_pending_connections")                                                 \
+	X(UNIX, "unix_socket_blocked")                                                             \
+	X(FOREIGN, "foreign_socket_blocked")                                                       \
+	X(TRACE, "tracing_blocked")                                                                \
+	X(BPF, "bpf_blocked")                                                                      \
+	X(CGROUP, "cgroup_write_blocked")
 
 enum reason {
 #define X(name, word) REASON_##name,

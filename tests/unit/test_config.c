@@ -94,9 +94,25 @@ static void defaults(void **state)
 	assert_int_equal(c.dns_ttl_max, 300);
 	assert_int_equal(c.audit_sync, CONFIG_SYNC_INTERVAL);
 	assert_int_equal(c.public_count, 0);
+	assert_int_equal(c.minimum_level, 1);
+	assert_int_equal(c.unix_paths, CONFIG_PATHS_REFUSED);
 	assert_int_equal(c.debug, 0);
 	good("{" USERS ",\"upstream\":{\"ca_file\":\"/c\"},\"run_dir\":\"/r\",\"state_dir\":\"/\",\"proxy\":{"
 	     "\"max_connections\":7}}", &c);
+	for (uint32_t i = 1; i <= 3; i++) {
+		struct config level;
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), "{" USERS ",\"upstream\":{\"ca_file\":\"/c\"},\"minimum_level\":\"L%u\"}", i);
+		good(text, &level);
+		assert_int_equal(level.minimum_level, i);
+	}
+	{
+		struct config paths;
+
+		good("{" USERS ",\"upstream\":{\"ca_file\":\"/c\"},\"unix_paths\":\"allowed\"}", &paths);
+		assert_int_equal(paths.unix_paths, CONFIG_PATHS_ALLOWED);
+	}
 	assert_string_equal(c.bpffs, "/r/bpf");
 	assert_string_equal(c.control, "/r/control.sock");
 	assert_string_equal(c.audit_log, "/audit.jsonl");
@@ -179,6 +195,11 @@ static void refuses_fields(void **state)
 		{"{\"proxy\":{\"head_timeout\":0}}", "out of range"}, {"{\"upstream\":{\"connect_timeout\":0}}", "out of range"},
 		{"{\"keeper\":{\"credential_lease\":3601}}", "out of range"},
 		{"{\"audit\":{\"sync\":\"never\"}}", "audit.sync: must be \"interval\" or \"always\""},
+		{"{\"unix_paths\":\"yes\"}", "unix_paths: must be \"refused\" or \"allowed\""},
+		{"{\"unix_paths\":true}", "unix_paths: must be"},
+		{"{\"minimum_level\":\"L4\"}", "minimum_level: must be \"L1\", \"L2\" or \"L3\""},
+		{"{\"minimum_level\":\"\"}", "minimum_level: must be"}, {"{\"minimum_level\":2}", "minimum_level: must be"},
+		{"{\"minimum_level\":\"l2\"}", "minimum_level: must be"}, {"{\"minimum_level\":null}", "minimum_level: must be"},
 		{"{\"audit\":{\"sync\":0}}", "must be \"interval\""}, {"{\"dns\":{\"unlisted\":\"drop\"}}", "\"nxdomain\""},
 		{"{\"dns\":{\"servers\":\"192.0.2.53\"}}", "dns.servers: must be a list"},
 		{"{\"dns\":{\"servers\":[53]}}", "entry 1 must be a string"},
