@@ -28,15 +28,15 @@ OPT_asan := -O1 -g $(SAN)
 OPT_fuzz := -O1 -g $(SAN) -fsanitize=fuzzer-no-link
 CFLAGS_ALL = -std=gnu11 $(WARN) $(HARD) $(OPT_$(MODE)) $(CPPF) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(if $(filter-out release,$(MODE)),$(SAN)) $(LDFLAGS)
-LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp
+LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp -lbrotlidec -lzstd
 LIBS_CLI := -ljansson -lsodium -lseccomp
 
 # Modules by the process that they are for.
 SHARED   := err log fdio loop rpc reason rules rulesdoc origin config audit sandbox child
-PARENT   := main parent ctl ops workspaces guards proc enforce cgroup netns truststore holder
+PARENT   := main parent ctl ops workspaces guards proc enforce repin links levels canary doctor cgroup netns truststore holder tree adopt attach
 KEEPER   := keeper vault vaultrec ca sign secret
 RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
-PROXY    := proxy conn exchange relay tls leaf hello http1 route inject upstream record buf side ask who creds body
+PROXY    := proxy conn exchange relay tls leaf hello http1 route inject upstream record buf side ask who creds body sieve redact recode known
 CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_run cmd_cgroup cmd_status cmd_log log_lines \
 	    cmd_doctor run_env run_mounts run_sandbox
 CLI_USES := err log fdio rules rulesdoc reason audit origin sign
@@ -45,11 +45,13 @@ DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESO
 CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPFTESTS := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+ESCAPE   := $(B)/tests/escape/escape
+BENCH    := $(B)/tests/bench/connect
 FUZZERS  := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help demo check unit bpf-check system fuzz install uninstall format tidy clean units bpftests fuzzers vmlinux
+.PHONY: all help demo check unit bpf-check system escape kernels stress bench bench-connect fuzz install uninstall format tidy clean units bpftests fuzzers vmlinux
 
 #: all         build build/agentsecrets and build/agentsecretsd (what is needed: tests/deps.sh build)
 all: $(B)/agentsecretsd $(B)/agentsecrets $(if $(filter release,$(MODE)),build/agentsecretsd build/agentsecrets)
@@ -83,15 +85,19 @@ $(B)/%.o: %.c
 
 # ---- the kernel side ----
 
-$(B)/daemon/enforce.o $(patsubst %,%.o,$(BPFTESTS)): $(B)/egress.skel.h
+SKELS := egress unixsock lsm
+$(B)/daemon/enforce.o $(B)/daemon/levels.o $(patsubst %,%.o,$(BPFTESTS)): $(patsubst %,$(B)/%.skel.h,$(SKELS))
 
-$(B)/egress.bpf.o: bpf/egress.bpf.c bpf/egress.h bpf/policy.h vmlinux.h
+$(B)/daemon/adopt.o: $(B)/adopted.skel.h $(B)/fds.skel.h
+$(B)/adopted.bpf.o: bpf/egress.bpf.c
+
+$(B)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) vmlinux.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -I. -Ibpf -c -o $@ $<
 	$(Q)$(STRIP) -g $@
 
-$(B)/egress.skel.h: $(B)/egress.bpf.o
-	$(Q)$(BPFTOOL) gen skeleton $< name egress > $@
+$(B)/%.skel.h: $(B)/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@
 
 #: vmlinux     regenerate vmlinux.h, the kernel types that bpf/ uses, from the running kernel's BTF
 vmlinux:
@@ -108,7 +114,7 @@ demo:
 #: check       install what is missing, build, run all tests (root); last line: N passed, N failed, N skipped
 check:
 	$(Q)tests/deps.sh check
-	$(Q)$(MAKE) --no-print-directory all units bpftests
+	$(Q)$(MAKE) --no-print-directory all units bpftests $(ESCAPE)
 	$(Q)$(MAKE) --no-print-directory MODE=asan units
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzzers
 	$(Q)$(PY) tests/check.py unit bpf fuzz system
@@ -123,8 +129,32 @@ bpf-check: bpftests
 	$(Q)$(PY) tests/check.py bpf
 
 #: system      the real daemon and unmodified clients in a small internet (root); T=name: some of them
-system: all
+system: all $(ESCAPE)
 	$(Q)$(PY) tests/check.py system $(T)
+
+#: escape      every known way out of a guard, tried; the table, and in tests/escape/results.md (root)
+escape:
+	$(Q)tests/deps.sh escape
+	$(Q)$(MAKE) --no-print-directory all $(ESCAPE)
+	$(Q)$(PY) tests/escape/suite.py
+
+#: kernels     escape and bpf-check under other kernels, in QEMU; K="6.1 6.1/nolsm 6.12 5.10" (default; root)
+kernels:
+	$(Q)tests/deps.sh kernels
+	$(Q)$(MAKE) --no-print-directory all $(B)/tests/bpf/test_enforce $(ESCAPE)
+	$(Q)tests/kernels/run.sh $(K)
+
+#: stress      the full numbers: 300,000 connections, 10,000 program swaps, 200 restarts under load (root, ten minutes)
+stress: all bpftests
+	$(Q)STRESS=1 $(B)/tests/bpf/test_stress
+	$(Q)STRESS=1 tests/system/run.sh -s test_wall_restarts.py
+
+#: bench       what it costs: lines of `name ratio target` (root)
+bench: bench-connect
+
+#: bench-connect   connect() in a guard against connect() outside one
+bench-connect: $(BENCH)
+	$(Q)$(BENCH)
 
 #: fuzz        every fuzzer over its corpus, SECONDS each (default 10)
 fuzz:
@@ -140,6 +170,12 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libdaemon.a $(B)/libcli.a
 
 $(B)/tests/bpf/%: $(B)/tests/bpf/%.o $(B)/libdaemon.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(B)/libdaemon.a -lcmocka $(LIBS_DAEMON)
+
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/libdaemon.a
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(B)/libdaemon.a $(LIBS_DAEMON)
+
+$(ESCAPE): $(patsubst %.c,$(B)/%.o,$(wildcard tests/escape/*.c))
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
 
 build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libdaemon.a
 	$(Q)$(CLANG) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< build/fuzz/libdaemon.a $(LIBS_DAEMON)

@@ -45,6 +45,8 @@ int cmd_secrets_list(struct cli *c);
 int cmd_secrets_delete(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_cgroup_list(struct cli *c);
+int cmd_cgroup_attach(struct cli *c);
+int cmd_cgroup_detach(struct cli *c);
 int cmd_status(struct cli *c);
 int cmd_log(struct cli *c);
 int cmd_log_verify(struct cli *c);

@@ -1,8 +1,10 @@
-/* cmd_cgroup.c: `agentsecrets cgroup list`: what is under guard. */
+/* cmd_cgroup.c: `agentsecrets cgroup list`, `attach` and `detach`. */
 #include "cli.h"
 #include "client.h"
 #include "show.h"
 
+#include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 
 static json_t *since_text(const json_t *guard)
@@ -18,7 +20,8 @@ static json_t *since_text(const json_t *guard)
 
 int cmd_cgroup_list(struct cli *c)
 {
-	static const char *const heads[] = {"GUARD", "WORKSPACE", "PROCESSES", "NETNS", "SINCE", "CGROUP"};
+	static const char *const heads[] = {"GUARD", "WORKSPACE", "PROCESSES",
+					    "NETNS", "SINCE",     "CGROUP"};
 	auto_json json_t *a = NULL, *rows = json_array();
 	const json_t *g;
 	struct err e = {""};
@@ -30,10 +33,106 @@ int cmd_cgroup_list(struct cli *c)
 		return show_json(a);
 	json_array_foreach(json_object_get(a, "guards"), i, g) {
 		(void)json_array_append_new(
-			rows, json_pack("[s,s,o,s,o,s]", client_text(g, "guard"), client_text(g, "workspace"),
-					json_sprintf("%zu", json_array_size(json_object_get(g, "pids"))),
-					client_text(g, "netns"), since_text(g), client_text(g, "path")));
+			rows,
+			json_pack("[s,s,o,s,o,s]", client_text(g, "guard"),
+				  client_text(g, "workspace"),
+				  json_sprintf("%zu", json_array_size(json_object_get(g, "pids"))),
+				  client_text(g, "netns"), since_text(g), client_text(g, "path")));
 	}
 	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
+	return show_end();
+}
+
+static void text(const char *label, const json_t *obj, const char *key)
+{
+	(void)fputs(label, stdout);
+	show_text(stdout, client_text(obj, key));
+	(void)fputc('\n', stdout);
+}
+
+static void killed(const json_t *a)
+{
+	const json_t *pid;
+	size_t i;
+
+	if (!client_number(a, "killed"))
+		return;
+	(void)printf("ended        ");
+	json_array_foreach(json_object_get(a, "killed_pids"), i, pid)
+		(void)printf("%s%lld", i ? ", " : "", (long long)json_integer_value(pid));
+	(void)fputs(client_number(a, "killed") >
+				    (json_int_t)json_array_size(json_object_get(a, "killed_pids"))
+			    ? " and others\n"
+			    : "\n",
+		    stdout);
+}
+
+static void attached(const json_t *a)
+{
+	text("guard        ", a, "guard");
+	text("workspace    ", a, "workspace");
+	text(json_is_true(json_object_get(a, "moved")) ? "moved to     " : "in place     ", a,
+	     "path");
+	(void)printf(
+		"processes    %lld\nsockets      %lld of before held, %lld connections reset\n",
+		(long long)client_number(a, "processes"), (long long)client_number(a, "adopted"),
+		(long long)client_number(a, "reset"));
+	killed(a);
+	(void)fputs(
+		"\nIts environment stays as it is. No proxy variable is needed; its TLS clients must trust the\n"
+		"bundle named below (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE and the like), and\n"
+		"it has no system call filter, which agentsecrets run would give it.\n",
+		stdout);
+	text("bundle       ", a, "bundle");
+	text("our CA       ", a, "ca");
+	if (json_object_get(a, "privileged"))
+		(void)printf(
+			"\nProcess %lld keeps capabilities of root (NET_RAW, NET_ADMIN, SYS_ADMIN or the like). With them\n"
+			"packets can be sent past sockets, which only level L3 stops: see agentsecrets doctor.\n",
+			(long long)client_number(a, "privileged"));
+}
+
+int cmd_cgroup_attach(struct cli *c)
+{
+	json_t *request = client_request(c, "cgroup.attach", true);
+	auto_json json_t *a = NULL;
+	struct err e = {""};
+	char *end;
+	long long pid = strtoll(c->args.rest[0], &end, 10);
+
+	if (*c->args.rest[0] < '0' || *c->args.rest[0] > '9' || *end || pid < 1 ||
+	    pid > INT32_MAX) {
+		json_decref(request);
+		return cli_usage(c, "%s is no process id", c->args.rest[0]);
+	}
+	if (request)
+		(void)json_object_set_new(request, "pid", json_integer(pid));
+	if (request && args_value(&c->args, 'k'))
+		(void)json_object_set_new(request, "kill", json_true());
+	if (client_call(c, request, -1, &a, NULL, &e))
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	attached(a);
+	return show_end();
+}
+
+int cmd_cgroup_detach(struct cli *c)
+{
+	json_t *request = client_request(c, "cgroup.detach", false);
+	auto_json json_t *a = NULL;
+	struct err e = {""};
+
+	if (request)
+		(void)json_object_set_new(request, "guard", json_string(c->args.rest[0]));
+	if (client_call(c, request, -1, &a, NULL, &e))
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	text("detached     ", a, "guard");
+	if (client_number(a, "stay"))
+		text("its processes stay in ", a, "path");
+	else if (*client_text(a, "origin"))
+		text("moved back   ", a, "origin");
 	return show_end();
 }

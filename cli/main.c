@@ -29,6 +29,7 @@ static const struct args_option options[] = {
 	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
 	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic"},
 	{'a', "all", 0, NULL, "refused UDP connects too, by which resolvers sort addresses: nothing was sent"},
+	{'k', "kill", 0, NULL, "end the process that holds what cannot be put under guard"},
 	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
 	{'s', "since", 0, "TIME", "from then on: 15m, 2h, 3d, or 2026-11-23T07:00 (UTC)"},
 	{'n', "lines", 'n', "N", "the last N lines only"},
@@ -71,6 +72,18 @@ static const struct args_command commands[] = {
 	 "Exit status: the command's; 128+N when signal N ended it; 125 when it could not be\n"
 	 "guarded (it has not run then), 126 not executable, 127 not found.",
 	 "w", 1, -1, true, cmd_run},
+	{"cgroup attach", "PID", "put a process that runs already, and all below it, under guard",
+	 "For root. A container, pod or unit is guarded where it is; any other process is moved into a\n"
+	 "cgroup of its own. Sockets that it has already are held too, and connections reset. Refused,\n"
+	 "with nothing changed, when something it holds cannot be: a unix connection to a process\n"
+	 "outside, an io_uring, a packet socket; --kill ends the process that holds it instead.\n\n"
+	 "What runs already keeps its environment: its clients know neither our CA nor the references.\n"
+	 "Commands started by agentsecrets run get both, and a system call filter too.",
+	 "jwk", 1, 1, false, cmd_cgroup_attach},
+	{"cgroup detach", "GUARD|PID", "end an attached guard; its processes go on without one",
+	 "For root. Those that were moved are moved back to the cgroup they came from, if it is still\n"
+	 "there and takes them; else they stay where they are.",
+	 "j", 1, 1, false, cmd_cgroup_detach},
 	{"cgroup list", "", "what is under guard", NULL, "j", 0, 0, false, cmd_cgroup_list},
 	{"status", "", "the daemon and its counters", NULL, "j", 0, 0, false, cmd_status},
 	{"log", "", "every decision, with its reason",

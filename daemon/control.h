@@ -35,6 +35,12 @@
  *			  The calling process (SO_PEERCRED's pid) has been moved into a fresh
  *			  guard when the answer arrives: it must be the one that execs.
  * cgroup.list		→ guards:[{guard,workspace,path,netns,pids,since}]
+ * cgroup.attach	pid, workspace?, kill? (bool) → guard, workspace, path, moved (bool), processes, adopted (sockets
+ *			  of before, held), reset (connections of before), killed (count), killed_pids:[…],
+ *			  ca, bundle (paths), privileged? (pid of one that keeps capabilities past L1). Answered
+ *			  only when nothing can get out any more; an error: nothing was changed.
+ * cgroup.detach	guard (its number, or a pid in it; string) → guard, workspace, path, origin, stay (processes that could
+ *			  not be moved back). The processes go on without a guard.
  * log.open		→ path; one descriptor: the audit log, read-only
  * log.key		writer, epoch (hex) → key (hex): first key of a chain, for `log verify`
  */

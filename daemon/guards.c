@@ -6,16 +6,21 @@
  */
 #include "guards.h"
 
+#include "adopt.h"
 #include "cgroup.h"
 #include "enforce.h"
 #include "fdio.h"
 #include "log.h"
 #include "origin.h"
 #include "proc.h"
+#include "tree.h"
 #include "workspaces.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,7 +67,7 @@ bool guards_empty(const struct parent *p)
 
 bool guards_holds(struct parent *p, pid_t pid)
 {
-	char path[CONFIG_PATH_MAX * 2], outer[CONFIG_PATH_MAX * 2];
+	char path[PARENT_CGROUP_MAX];
 	uint64_t id;
 	size_t i;
 
@@ -73,9 +78,7 @@ bool guards_holds(struct parent *p, pid_t pid)
 			continue;
 		if (p->guards[i].id == id)
 			return true;
-		(void)snprintf(outer, sizeof(outer), "%s/%s", p->cfg.cgroup_root,
-			       p->guards[i].name);
-		if (cgroup_within(outer, path))
+		if (cgroup_within(p->guards[i].path, path))
 			return true;
 	}
 	return false;
@@ -198,6 +201,18 @@ static void guards_dns_listener(const struct guard *g, size_t i, struct rpc_list
 	};
 }
 
+static void guards_hold_birth(struct parent *p, uint64_t birth)
+{
+	char key[64];
+	int fds[64];
+	size_t i, n = p->adopt ? adopt_birth_fds(p->adopt, birth, fds, ARRAY_SIZE(fds)) : 0;
+
+	for (i = 0; i < n; i++) {
+		(void)snprintf(key, sizeof(key), "adopt/%llu/%zu", (unsigned long long)birth, i);
+		proc_hold(p, key, fds[i]);
+	}
+}
+
 static void guards_hold_one(struct parent *p, const struct guard *g)
 {
 	char key[64];
@@ -210,11 +225,15 @@ static void guards_hold_one(struct parent *p, const struct guard *g)
 		if (g->dns[i] >= 0)
 			proc_hold(p, key, g->dns[i]);
 	}
+	(void)snprintf(key, sizeof(key), "link/%llu", (unsigned long long)g->id);
+	proc_unhold(p, key); /* of a daemon that had others */
 	n = enforce_fds(p->en, g->id, fds, ARRAY_SIZE(fds));
 	for (i = 0; i < n; i++) {
 		(void)snprintf(key, sizeof(key), "link/%llu/%zu", (unsigned long long)g->id, i);
 		proc_hold(p, key, fds[i]);
 	}
+	for (i = 0; i < g->birth_count; i++)
+		guards_hold_birth(p, g->births[i]);
 }
 
 void guards_hold(struct parent *p)
@@ -265,17 +284,58 @@ int guards_tell(struct parent *p, struct proc *to)
 static int guards_write(struct parent *p, const struct guard *g)
 {
 	auto_free char *text = NULL;
-	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:i}", "workspace", g->workspace, "name",
-			      g->name, "netns", (json_int_t)g->netns, "since", (json_int_t)g->since,
-			      "dns_port", (int)g->dns_port);
+	json_t *births = json_array();
+	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:i, s:s, s:s, s:b, s:b, s:o}", "workspace",
+			      g->workspace, "name", g->name, "netns", (json_int_t)g->netns, "since",
+			      (json_int_t)g->since, "dns_port", (int)g->dns_port, "path", g->path,
+			      "origin", g->origin, "in_place", g->in_place, "settled", g->settled,
+			      "births", births);
 	char file[24];
+	size_t i;
 
 	if (!j)
 		return -ENOMEM;
+	for (i = 0; i < g->birth_count; i++)
+		(void)json_array_append_new(births, json_integer((json_int_t)g->births[i]));
 	text = json_dumps(j, JSON_COMPACT);
 	json_decref(j);
 	guards_id_text(g->id, file);
 	return text ? fdio_replace(p->guards_dir, file, text, strlen(text), 0600) : -ENOMEM;
+}
+
+/* False: it is too long. */
+static bool printf_like(2, 3) guards_put(char out[PARENT_CGROUP_MAX], const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(out, PARENT_CGROUP_MAX, fmt, ap);
+	va_end(ap);
+	return n >= 0 && n < PARENT_CGROUP_MAX;
+}
+
+/* Where it stands and what it adopted; a record of before attach was there has only a name. */
+static int guards_read_place(struct parent *p, json_t *j, const char *name, struct guard *g)
+{
+	const char *path = NULL, *origin = "";
+	int in_place = 0, settled = 1;
+	json_t *births = NULL, *v;
+	size_t i;
+
+	if (json_unpack(j, "{s?s, s?s, s?b, s?b, s?o}", "path", &path, "origin", &origin,
+			"in_place", &in_place, "settled", &settled, "births", &births) != 0)
+		return -EBADMSG;
+	if (path ? !guards_put(g->path, "%s", path)
+		 : !guards_put(g->path, "%s/%s", p->cfg.cgroup_root, name))
+		return -EBADMSG;
+	(void)snprintf(g->origin, sizeof(g->origin), "%s", origin);
+	g->in_place = in_place;
+	g->settled = settled;
+	json_array_foreach(births, i, v)
+		if (g->birth_count < PARENT_BIRTHS_MAX)
+			g->births[g->birth_count++] = (uint64_t)json_integer_value(v);
+	return 0;
 }
 
 static int guards_read(struct parent *p, uint64_t id, struct guard *g)
@@ -295,7 +355,7 @@ static int guards_read(struct parent *p, uint64_t id, struct guard *g)
 	j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
 	rc = j && json_unpack(j, "{s:s, s:s, s:I, s:I, s:i}", "workspace", &workspace, "name",
 			      &name, "netns", &netns, "since", &since, "dns_port", &dns_port) == 0
-		     ? 0
+		     ? guards_read_place(p, j, name, g)
 		     : -EBADMSG;
 	if (rc == 0 && (!rules_workspace_ok(workspace) || strlen(name) >= sizeof(g->name) ||
 			strchr(name, '/')))
@@ -325,7 +385,46 @@ static void guards_close(struct guard *g)
 	g->id = 0;
 }
 
-/* The guard is over: nobody is in its cgroup. */
+static bool guards_needs(const struct parent *p, uint64_t birth)
+{
+	size_t i, j;
+
+	for (i = 0; i < EG_GUARDS_MAX; i++)
+		for (j = 0; p->guards[i].id && j < p->guards[i].birth_count; j++)
+			if (p->guards[i].births[j] == birth)
+				return true;
+	return false;
+}
+
+void guards_births_drop(struct parent *p, const uint64_t *births, size_t count)
+{
+	char key[64];
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (guards_needs(p, births[i]))
+			continue;
+		(void)snprintf(key, sizeof(key), "adopt/%llu", (unsigned long long)births[i]);
+		proc_unhold(p, key);
+		if (p->adopt)
+			adopt_birth_drop(p->adopt, births[i]);
+	}
+}
+
+/* Its directory, unless somebody else has made one of that name since. */
+static void guards_rmdir(struct parent *p, const struct guard *g)
+{
+	auto_close int fd = -1;
+	struct err e = {0};
+	uint64_t id;
+
+	if (cgroup_open(&p->cfg, g->name, &fd, &id, &e) < 0 || id != g->id)
+		return;
+	if (cgroup_remove(&p->cfg, g->name, &e) < 0)
+		log_warn("%s", e.text);
+}
+
+/* The guard is over: nobody is in its cgroup, or it is detached. */
 static void guards_end(struct parent *p, struct guard *g)
 {
 	struct rpc_guard msg = {.guard = g->id};
@@ -350,10 +449,35 @@ static void guards_end(struct parent *p, struct guard *g)
 	proc_unhold(p, key);
 	guards_id_text(g->id, key);
 	(void)unlinkat(p->guards_dir, key, 0);
-	if (cgroup_remove(&p->cfg, g->name, &e) < 0)
-		log_warn("%s", e.text);
+	if (!g->in_place)
+		guards_rmdir(p, g);
+	if (p->adopt)
+		adopt_ward_gone(p->adopt, g->id);
 	guards_close(g);
+	guards_births_drop(p, g->births, g->birth_count);
 	guards_netns_leave(p, netns);
+}
+
+void guards_drop(struct parent *p, struct guard *g)
+{
+	if (g->id)
+		guards_end(p, g);
+	guards_close(g);
+}
+
+/* A cgroup of somebody else's that is gone: nothing tells of that, so it is asked. While it is merely empty the guard
+ * stays, for whoever is started in it next. */
+void guards_sweep(struct parent *p)
+{
+	bool populated;
+	size_t i;
+
+	for (i = 0; i < EG_GUARDS_MAX; i++) {
+		struct guard *g = &p->guards[i];
+
+		if (g->id && g->in_place && g->settled && cgroup_populated(g->cgroup_fd, &populated) < 0)
+			guards_end(p, g);
+	}
 }
 
 void guards_on_event(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -373,7 +497,7 @@ void guards_on_event(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 	rc = populated ? cgroup_populated(g->cgroup_fd, &populated) : 0;
 	if (rc == -ENODEV || rc == -ENOENT)
 		populated = false;
-	if (!populated)
+	if (!populated && g->settled && (!g->in_place || rc < 0))
 		guards_end(p, g);
 }
 
@@ -454,8 +578,21 @@ static int guards_open_state(struct parent *p, const struct guard *g, struct err
 				 .flags = EG_GUARD_OPEN,
 				 .proxy_port = p->cfg.proxy_port,
 				 .dns_port = g->dns_port};
+	int rc = enforce_set(p->en, &state, e);
 
-	return enforce_set(p->en, &state, e);
+	if (rc == 0 && p->adopt && g->birth_count && adopt_ward(p->adopt, &state) < 0)
+		rc = err_set(e, -EIO, "the guard's state for adopted sockets cannot be written");
+	return rc;
+}
+
+/* Its cgroup, ours or somebody else's. */
+static int guards_place(struct parent *p, struct guard *g, struct err *e)
+{
+	if (g->in_place)
+		return cgroup_open_path(g->path, &g->cgroup_fd, &g->id, e);
+	if (!guards_put(g->path, "%s/%s", p->cfg.cgroup_root, g->name))
+		return err_set(e, -ENAMETOOLONG, "the path of \"cgroup_root\" is too long");
+	return cgroup_make(&p->cfg, g->name, &g->cgroup_fd, &g->id, e);
 }
 
 /* Everything but the move; g->name and workspace are set. */
@@ -464,7 +601,7 @@ static int guards_build(struct parent *p, struct guard *g, pid_t pid, struct err
 	struct eg_guard closed = {0};
 	struct netns_sockets s;
 	auto_close int ns = -1;
-	int rc = cgroup_make(&p->cfg, g->name, &g->cgroup_fd, &g->id, e);
+	int rc = guards_place(p, g, e);
 
 	if (rc < 0) {
 		g->id = 0;
@@ -489,33 +626,89 @@ static int guards_build(struct parent *p, struct guard *g, pid_t pid, struct err
 		return rc;
 	guards_hold_one(p, g);
 	guards_tell_one(p, NULL, g);
+	return g->settled ? guards_open_state(p, g, e) : 0;
+}
+
+static struct guard *guards_new(struct parent *p, const char *kind, pid_t pid,
+				const struct workspace *w, struct err *e)
+{
+	struct guard *g = guards_slot(p);
+
+	if (!g) {
+		(void)err_set(e, -ENOSPC,
+			      "there are %d guards, which is the most; end one first (agentsecrets "
+			      "cgroup list)",
+			      EG_GUARDS_MAX);
+		return NULL;
+	}
+	(void)snprintf(g->workspace, sizeof(g->workspace), "%s", w->rules->workspace);
+	(void)snprintf(g->name, sizeof(g->name), "%s-%d-%llu", kind, (int)pid,
+		       (unsigned long long)++p->run_serial);
+	g->since = loop_wall_ns() / 1000000000ULL;
+	return g;
+}
+
+int guards_adopt(struct parent *p, struct err *e)
+{
+	return p->adopt ? 0 : adopt_open(enforce_dir(p->en), p->cfg.explicit_port, &p->adopt, e);
+}
+
+int guards_attach(struct parent *p, pid_t pid, const struct workspace *w, const char *in_place,
+		  const char *origin, struct guard **ret, struct err *e)
+{
+	struct guard *g = guards_new(p, "attach", pid, w, e);
+	int rc;
+
+	if (!g)
+		return -ENOSPC;
+	g->in_place = in_place != NULL;
+	if (!guards_put(g->path, "%s", in_place ? in_place : "") ||
+	    !guards_put(g->origin, "%s", origin))
+		return err_set(e, -ENAMETOOLONG, "the path of the process's cgroup is too long");
+	rc = guards_build(p, g, pid, e);
+	if (rc == 0)
+		guards_lease(p, g, w);
+	if (rc < 0) {
+		guards_drop(p, g);
+		return rc;
+	}
+	*ret = g;
+	return 0;
+}
+
+int guards_settle(struct parent *p, struct guard *g, const uint64_t *births, size_t count,
+		  struct err *e)
+{
+	int rc;
+
+	memcpy(g->births, births, count * sizeof(*births));
+	g->birth_count = count;
+	g->settled = true;
+	rc = guards_write(p, g) < 0
+		     ? err_set(e, -EIO, "cannot write below %s/guards", p->cfg.run_dir)
+		     : 0;
+	if (rc < 0)
+		return rc;
+	guards_hold_one(p, g);
 	return guards_open_state(p, g, e);
 }
 
 int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret,
 		 struct err *e)
 {
-	struct guard *g = guards_slot(p);
+	struct guard *g = guards_new(p, "run", pid, w, e);
 	int rc;
 
 	if (!g)
-		return err_set(
-			e, -ENOSPC,
-			"there are %d guards, which is the most; end one first (agentsecrets cgroup list)",
-			EG_GUARDS_MAX);
-	(void)snprintf(g->workspace, sizeof(g->workspace), "%s", w->rules->workspace);
-	(void)snprintf(g->name, sizeof(g->name), "run-%d-%llu", (int)pid,
-		       (unsigned long long)++p->run_serial);
-	g->since = loop_wall_ns() / 1000000000ULL;
+		return -ENOSPC;
+	g->settled = true;
 	rc = guards_build(p, g, pid, e);
 	if (rc == 0)
 		guards_lease(p, g, w);
 	if (rc == 0)
 		rc = cgroup_move(g->cgroup_fd, pid, e);
 	if (rc < 0) {
-		if (g->id)
-			guards_end(p, g);
-		guards_close(g);
+		guards_drop(p, g);
 		return rc;
 	}
 	*ret = g;
@@ -584,6 +777,24 @@ static int guards_remake(struct parent *p, struct guard *g, struct err *e)
 	return rc < 0 ? rc : guards_netns_use(p, ns, g->netns, e);
 }
 
+/* The daemon died in the middle of an attach, which so never succeeded: everything back, as far as it is known. */
+static int guards_cut_short(struct guard *g, struct err *e)
+{
+	auto_close int origin = open(g->origin, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pid_t pids[1024];
+	size_t n = cgroup_pids(g->cgroup_fd, pids, ARRAY_SIZE(pids)), i;
+
+	if (origin >= 0)
+		(void)!tree_freeze(origin, false, NULL, NULL);
+	(void)!tree_freeze(g->cgroup_fd, false, NULL, NULL);
+	for (i = 0; i < n; i++) {
+		if (origin >= 0)
+			(void)!cgroup_move(origin, pids[i], NULL);
+		(void)kill(pids[i], SIGCONT);
+	}
+	return err_set(e, -ECANCELED, "the daemon ended while it was being attached");
+}
+
 static int guards_restore_one(struct parent *p, struct guard *g, uint64_t id,
 			      struct guards_held *held, size_t count, struct err *e)
 {
@@ -592,11 +803,13 @@ static int guards_restore_one(struct parent *p, struct guard *g, uint64_t id,
 
 	if (rc < 0)
 		return err_set(e, rc, "its record in %s/guards is missing", p->cfg.run_dir);
-	rc = cgroup_open(&p->cfg, g->name, &g->cgroup_fd, &found, e);
+	rc = cgroup_open_path(g->path, &g->cgroup_fd, &found, e);
 	if (rc < 0)
 		return rc;
 	if (found != id)
 		return err_set(e, -ESTALE, "its cgroup was made anew by somebody else");
+	if (!g->settled)
+		return guards_cut_short(g, e);
 	guards_dns_restore(g, held, count);
 	guards_netns_restore(p, g->netns, held, count);
 	if (g->dns[NETNS_UDP4] < 0 || !guards_netns(p, g->netns))
@@ -608,20 +821,93 @@ static int guards_restore_one(struct parent *p, struct guard *g, uint64_t id,
 	return rc < 0 ? rc : guards_open_state(p, g, e);
 }
 
+/* Programs for adopted sockets, when a daemon before this one had any. */
+static void guards_adopt_restore(struct parent *p)
+{
+	char path[CONFIG_PATH_MAX + 64];
+	struct err e = {0};
+
+	(void)snprintf(path, sizeof(path), "%s/adopt", enforce_dir(p->en));
+	if (access(path, F_OK) == 0 && guards_adopt(p, &e) < 0)
+		log_error("%s; adopted sockets are held by the programs of before", e.text);
+}
+
+static bool guards_known(const uint64_t *ids, size_t count, uint64_t id)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* Records of guards that are no more, whose cgroup went while no daemon ran. */
+static void guards_forget_records(struct parent *p, const uint64_t *ids, size_t count)
+{
+	int fd = fcntl(p->guards_dir, F_DUPFD_CLOEXEC, 3);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	if (!d) {
+		own_close(&fd);
+		return;
+	}
+	rewinddir(d);
+	while ((de = readdir(d))) {
+		char *end;
+		uint64_t id = strtoull(de->d_name, &end, 10);
+
+		if (de->d_name[0] >= '1' && de->d_name[0] <= '9' && !*end && !guards_known(ids, count, id))
+			(void)unlinkat(p->guards_dir, de->d_name, 0);
+	}
+	(void)closedir(d);
+}
+
+/* What is left of them with the holder; ids are those that stand in the kernel. */
+static void guards_forget(struct parent *p, const uint64_t *ids, size_t count, const struct guards_held *held,
+			  size_t held_count)
+{
+	size_t i;
+
+	for (i = 0; i < held_count; i++) {
+		unsigned long long id;
+		char kind[8], key[64];
+
+		if (sscanf(held[i].key, "%7[a-z]/%llu/", kind, &id) != 2 || !id)
+			continue;
+		if (strcmp(kind, "tcp") == 0 ? guards_netns(p, id) != NULL
+					     : (strcmp(kind, "link") != 0 && strcmp(kind, "dns") != 0) ||
+						       guards_known(ids, count, id))
+			continue;
+		(void)snprintf(key, sizeof(key), "%s/%llu", kind, id);
+		proc_unhold(p, key);
+	}
+	guards_forget_records(p, ids, count);
+}
+
 void guards_restore(struct parent *p, struct guards_held *held, size_t count)
 {
 	uint64_t ids[EG_GUARDS_MAX];
 	size_t n = enforce_guards(p->en, ids, EG_GUARDS_MAX), i;
 
+	guards_adopt_restore(p);
 	for (i = 0; i < n; i++) {
 		struct eg_guard closed = {.id = ids[i]};
 		struct guard *g = guards_slot(p);
 		bool populated = true;
 		struct err e = {0};
+		int rc = g ? guards_restore_one(p, g, ids[i], held, count, &e) : -ENOSPC;
 
-		if (g && guards_restore_one(p, g, ids[i], held, count, &e) == 0) {
-			if (cgroup_populated(g->cgroup_fd, &populated) == 0 && !populated)
+		if (rc == 0) {
+			if (cgroup_populated(g->cgroup_fd, &populated) == 0 && !populated &&
+			    !g->in_place)
 				guards_end(p, g);
+			continue;
+		}
+		if (rc == -ECANCELED) {
+			log_warn("guard %s: %s; it was put back as it was", g->name, e.text);
+			guards_drop(p, g);
 			continue;
 		}
 		log_error("guard %llu: %s; everything in it is denied", (unsigned long long)ids[i],
@@ -634,12 +920,18 @@ void guards_restore(struct parent *p, struct guards_held *held, size_t count)
 		else if (g)
 			guards_close(g);
 	}
+	guards_forget(p, ids, n, held, count);
 	guards_hold(p);
 }
 
 void guards_done(struct parent *p)
 {
+	bool empty = guards_empty(p);
 	size_t i;
+
+	if (p->adopt && empty)
+		adopt_remove(p->adopt);
+	p->adopt = adopt_close(p->adopt);
 
 	for (i = 0; i < EG_GUARDS_MAX; i++)
 		if (p->guards[i].id)

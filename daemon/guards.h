@@ -23,6 +23,23 @@ void guards_done(struct parent *p);
 int guards_enter(struct parent *p, pid_t pid, const struct workspace *w, struct guard **ret,
 		 struct err *e) must_check;
 
+/* For what runs already, in four steps. attach: listeners, links, children told, state closed, in the cgroup
+ * `in_place` or (NULL) in a fresh one; nobody is moved. settle: adopted sockets' birth cgroups noted, state open.
+ * drop: the guard ends at once, whoever is in it; of a fresh cgroup the directory goes if it is empty. */
+int guards_attach(struct parent *p, pid_t pid, const struct workspace *w, const char *in_place,
+		  const char *origin, struct guard **ret, struct err *e) must_check;
+int guards_settle(struct parent *p, struct guard *g, const uint64_t *births, size_t count,
+		  struct err *e) must_check;
+void guards_drop(struct parent *p, struct guard *g);
+
+/* p->adopt is there from then on. */
+int guards_adopt(struct parent *p, struct err *e) must_check;
+/* Takes the programs off those birth cgroups that no guard needs. */
+void guards_births_drop(struct parent *p, const uint64_t *births, size_t count);
+
+/* Once a second: ends guards whose cgroup somebody else has removed. */
+void guards_sweep(struct parent *p);
+
 struct guard *guards_find(struct parent *p, uint64_t id);
 size_t guards_of_workspace(struct parent *p, const char *workspace);
 

@@ -4,7 +4,9 @@
  */
 #include "ops.h"
 
+#include "attach.h"
 #include "cgroup.h"
+#include "doctor.h"
 #include "fdio.h"
 #include "guards.h"
 #include "jdoc.h"
@@ -135,8 +137,8 @@ static int ops_init(struct ops *o)
 
 static int ops_doctor(struct ops *o)
 {
-	struct enforce_check checks[48];
-	size_t n = enforce_doctor(&o->p->cfg, checks, ARRAY_SIZE(checks)), i;
+	struct doctor_check checks[48];
+	size_t n = doctor_checks(&o->p->cfg, o->p->en, checks, ARRAY_SIZE(checks)), i;
 	json_t *list = json_array();
 
 	for (i = 0; i < n; i++)
@@ -187,8 +189,10 @@ static int ops_status(struct ops *o)
 	struct parent *p = o->p;
 	struct utsname uts;
 	size_t i, guards = 0, workspaces = 0;
+	char level[4];
 
 	proc_stats(p);
+	(void)snprintf(level, sizeof(level), "L%u", enforce_level(p->en) % 10);
 	for (i = 0; i < p->proc_count; i++) {
 		const struct rpc_stats *s = &p->procs[i].stats;
 
@@ -210,7 +214,7 @@ static int ops_status(struct ops *o)
 	(void)json_object_update_new(
 		o->out,
 		json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			  "version", AGENTSECRETS_VERSION, "kernel", uts.release, "level", "L1",
+			  "version", AGENTSECRETS_VERSION, "kernel", uts.release, "level", level,
 			  "initialised", p->initialised, "guards", (json_int_t)guards, "workspaces",
 			  (json_int_t)workspaces, "vault_reads", (json_int_t)sum.vault_reads,
 			  "leaves_signed", (json_int_t)sum.leaves_signed, "requests",
@@ -218,6 +222,12 @@ static int ops_status(struct ops *o)
 			  (json_int_t)sum.connections, "active", (json_int_t)sum.active,
 			  "dns_queries", (json_int_t)sum.queries, "dns_upstream_queries",
 			  (json_int_t)sum.upstream_queries));
+	(void)snprintf(level, sizeof(level), "L%u", p->cfg.minimum_level % 10);
+	ops_set(o, "minimum_level", json_string(level));
+	if (enforce_level(p->en) < 3)
+		ops_set(o, "L3_missing", json_string(enforce_missing(p->en, 3)));
+	if (enforce_level(p->en) < 2)
+		ops_set(o, "L2_missing", json_string(enforce_missing(p->en, 2)));
 	ops_set(o, "kernel_counters", ops_kernel_numbers(p));
 	if (o->who->uid == 0)
 		ops_set(o, "processes", ops_processes(p));
@@ -695,7 +705,7 @@ static int ops_cgroup_list(struct ops *o)
 		pl = json_array();
 		for (j = 0; j < n && j < ARRAY_SIZE(pids); j++)
 			(void)json_array_append_new(pl, json_integer(pids[j]));
-		(void)snprintf(path, sizeof(path), "%s/%s", o->p->cfg.cgroup_root, g->name);
+		(void)snprintf(path, sizeof(path), "%s", g->path);
 		(void)snprintf(id, sizeof(id), "%llu", (unsigned long long)g->id);
 		(void)snprintf(netns, sizeof(netns), "%llu", (unsigned long long)g->netns);
 		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:I}",
@@ -705,6 +715,86 @@ static int ops_cgroup_list(struct ops *o)
 	}
 	ops_set(o, "guards", list);
 	return 0;
+}
+
+static json_t *ops_id(uint64_t id)
+{
+	return json_sprintf("%llu", (unsigned long long)id);
+}
+
+/* What an attached client is told, since its environment stays as it is. */
+static void ops_trust(struct ops *o)
+{
+	const char *run = o->p->cfg.run_dir;
+
+	ops_set(o, "ca", json_sprintf("%s/trust/%s", run, TRUSTSTORE_CA));
+	ops_set(o, "bundle", json_sprintf("%s/trust/%s", run, TRUSTSTORE_BUNDLE));
+}
+
+static void ops_attached(struct ops *o, const struct attach_told *told)
+{
+	json_t *killed = json_array();
+	size_t i;
+
+	for (i = 0; i < told->killed && i < ATTACH_KILLED_MAX; i++)
+		(void)json_array_append_new(killed, json_integer(told->killed_pids[i]));
+	ops_set(o, "guard", ops_id(told->guard->id));
+	ops_set(o, "workspace", json_string(told->guard->workspace));
+	ops_set(o, "path", json_string(told->guard->path));
+	ops_set(o, "moved", json_boolean(!told->guard->in_place));
+	ops_set(o, "processes", json_integer((json_int_t)told->processes));
+	ops_set(o, "adopted", json_integer((json_int_t)told->adopted));
+	ops_set(o, "reset", json_integer((json_int_t)told->reset));
+	ops_set(o, "killed", json_integer((json_int_t)told->killed));
+	ops_set(o, "killed_pids", killed);
+	if (told->privileged)
+		ops_set(o, "privileged", json_integer(told->privileged));
+	ops_trust(o);
+}
+
+static int ops_cgroup_attach(struct ops *o)
+{
+	json_t *pid = json_object_get(o->in, "pid"), *kill = json_object_get(o->in, "kill");
+	struct attach_ask ask = {.caller = o->who->pid, .workspace = o->w};
+	struct attach_told told;
+	char detail[64];
+	int rc;
+
+	if (!json_is_integer(pid) || json_integer_value(pid) < 1 || json_integer_value(pid) > INT32_MAX ||
+	    (kill && !json_is_boolean(kill)))
+		return err_set(o->e, -EINVAL, "cgroup.attach needs \"pid\", a number, and may have \"kill\", true or false");
+	ask.pid = (pid_t)json_integer_value(pid);
+	ask.kill = json_is_true(kill);
+	(void)snprintf(detail, sizeof(detail), "cgroup.attach %d%s", (int)ask.pid, ask.kill ? " --kill" : "");
+	rc = ops_audit(o, o->w->rules->workspace, detail);
+	if (rc == 0)
+		rc = attach_run(o->p, &ask, &told, o->e);
+	if (rc == 0)
+		ops_attached(o, &told);
+	return rc;
+}
+
+static int ops_cgroup_detach(struct ops *o)
+{
+	const char *which = json_string_value(json_object_get(o->in, "guard"));
+	struct guard *g = attach_find(o->p, which ? which : "", o->e);
+	char detail[64];
+	size_t stay = 0;
+	int rc;
+
+	if (!g)
+		return -ENOENT;
+	ops_set(o, "guard", ops_id(g->id));
+	ops_set(o, "workspace", json_string(g->workspace));
+	ops_set(o, "path", json_string(g->path));
+	ops_set(o, "origin", json_string(g->origin));
+	(void)snprintf(detail, sizeof(detail), "cgroup.detach %llu", (unsigned long long)g->id);
+	rc = ops_audit(o, g->workspace, detail);
+	if (rc == 0)
+		rc = attach_undo(o->p, g, &stay, o->e);
+	if (rc == 0)
+		ops_set(o, "stay", json_integer((json_int_t)stay));
+	return rc;
 }
 
 /* ---- the log ---- */
@@ -773,6 +863,8 @@ static const struct ops_row ops_rows[] = {
 	{"secrets.delete", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_delete},
 	{"run.enter", OPS_OWNER, true, true, {"workspace"}, ops_run_enter},
 	{"cgroup.list", OPS_ROOT, false, true, {NULL}, ops_cgroup_list},
+	{"cgroup.attach", OPS_ROOT, true, true, {"workspace", "pid", "kill"}, ops_cgroup_attach},
+	{"cgroup.detach", OPS_ROOT, false, true, {"guard"}, ops_cgroup_detach},
 	{"log.open", OPS_ROOT, false, true, {NULL}, ops_log_open},
 	{"log.key", OPS_ROOT, false, true, {"writer", "epoch"}, ops_log_key},
 };

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a target needs and that are missing.
 #
-#	tests/deps.sh build|demo|check...
+#	tests/deps.sh build|demo|check|escape|kernels...
 #
 # Nothing missing: no network is touched and no privilege needed. Services that come with a package (nginx,
 # fcgiwrap) are not started. `check` also puts the npm clients of tests/peers/package.json in build/node.
@@ -10,20 +10,24 @@ cd "$(dirname "$0")/.."
 
 # A package, or package:command where the command may come from elsewhere too.
 build=(gcc:gcc make:make clang:clang llvm:llvm-strip bpftool:bpftool libc6-dev linux-libc-dev libbpf-dev libelf-dev zlib1g-dev
-	libsodium-dev libjansson-dev libssl-dev libc-ares-dev libseccomp-dev)
+	libsodium-dev libjansson-dev libssl-dev libc-ares-dev libseccomp-dev libbrotli-dev libzstd-dev)
 # shellcheck disable=SC2034 # used by name
 demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpdump:tcpdump openssl:openssl ca-certificates curl:curl
 	git:git python3)
 # shellcheck disable=SC2034
 check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-httpx nodejs:node npm:npm fcgiwrap:fcgiwrap procps
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev)
+# shellcheck disable=SC2034
+escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)
+# shellcheck disable=SC2034 # virtiofsd comes with qemu
+kernels=("${escape[@]}" libcmocka-dev qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 
 PATH=$PATH:/usr/sbin:/sbin # where an ordinary user's PATH does not look
 missing=()
 for list in "$@"; do
-	case $list in build | demo | check) ;; *) die "unknown list $list; say build, demo or check" ;; esac
+	case $list in build | demo | check | escape | kernels) ;; *) die "unknown list $list; say build, demo, check, escape or kernels" ;; esac
 	declare -n entries=$list
 	for entry in "${entries[@]}"; do
 		package=${entry%%:*} command=${entry#*:}

@@ -31,7 +31,7 @@ def expect(what, good, seen=""):
 
 def show(text, mark="    "):
     for line in text.rstrip("\n").splitlines():
-        say(f"{DIM}{mark}{line[:200]}{OFF}")
+        say(f"{DIM}{mark}{line[:500]}{OFF}")
 
 
 def do(lab, *args, input=None, before="", fails=False):
