@@ -9,14 +9,17 @@
 
 #include <errno.h>
 
-#define RECORD_HANDSHAKE 22
+#define RECORD_HANDSHAKE       22
 #define HANDSHAKE_CLIENT_HELLO 1
-#define EXT_SERVER_NAME 0
-#define EXT_ALPN 16
+#define EXT_SERVER_NAME        0
+#define EXT_ALPN               16
 #define EXT_SUPPORTED_VERSIONS 43
-#define EXT_ECH 0xfe0d
+#define EXT_ECH                0xfe0d
 
 /* ---- what the first bytes are ---- */
+
+#define HELLO_METHOD_MAX                                                                           \
+	(HELLO_KIND_BYTES - 1) /* with a blank behind it, and one byte more, the answer is known */
 
 static enum hello_kind kind_http(const uint8_t *p, size_t len)
 {
@@ -24,16 +27,14 @@ static enum hello_kind kind_http(const uint8_t *p, size_t len)
 
 	/* Registered methods are upper case, some with '-' (RFC 3253). Narrower than the parser's token, so
 	 * that "SSH-2.0-…" and the like are not taken for a request. */
-	while (n < len && n < HELLO_KIND_BYTES && ((p[n] >= 'A' && p[n] <= 'Z') || p[n] == '-'))
+	while (n < len && n < HELLO_METHOD_MAX && ((p[n] >= 'A' && p[n] <= 'Z') || p[n] == '-'))
 		n++;
-	if (n == HELLO_KIND_BYTES)
-		return HELLO_KIND_NEITHER;
 	if (n == len)
-		return HELLO_KIND_MORE;
-	if (n == 0 || p[n] != ' ')
+		return n < HELLO_METHOD_MAX ? HELLO_KIND_MORE : HELLO_KIND_NEITHER;
+	if (n == 0 || n == HELLO_METHOD_MAX || p[n] != ' ')
 		return HELLO_KIND_NEITHER;
 	if (n + 1 == len)
-		return n + 1 < HELLO_KIND_BYTES ? HELLO_KIND_MORE : HELLO_KIND_NEITHER;
+		return HELLO_KIND_MORE;
 	return p[n + 1] > ' ' && p[n + 1] < 0x7f ? HELLO_KIND_HTTP : HELLO_KIND_NEITHER;
 }
 
@@ -99,10 +100,12 @@ static bool read_sni(struct rd x, struct hello *h)
 	size_t len = rd_u16(&list);
 	const uint8_t *name = rd_take(&list, len);
 
-	if (x.bad || x.at != x.len || list.bad || list.at != list.len || type != 0 || len >= RPC_HOST_MAX)
+	if (x.bad || x.at != x.len || list.bad || list.at != list.len || type != 0 ||
+	    len >= RPC_HOST_MAX)
 		return false;
 	for (size_t i = 0; i < len; i++)
-		h->sni[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 'a' - 'A' : name[i]);
+		h->sni[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 'a' - 'A'
+								    : name[i]);
 	h->sni[len] = '\0';
 	return hello_host_ok(h->sni, len);
 }
@@ -208,9 +211,9 @@ static bool read_hello(struct rd r, struct hello *h)
 
 /* Where the message lies in the records. */
 struct span {
-	size_t need;  /* bytes of the message, with its header of 4; 0: not known yet */
-	size_t have;  /* of them seen */
-	size_t end;   /* of the last record's bytes */
+	size_t need; /* bytes of the message, with its header of 4; 0: not known yet */
+	size_t have; /* of them seen */
+	size_t end;  /* of the last record's bytes */
 	uint32_t records;
 };
 
