@@ -156,7 +156,7 @@ bench: bench-connect
 bench-connect: $(BENCH)
 	$(Q)$(BENCH)
 
-#: fuzz        every fuzzer over its corpus, SECONDS each (default 10)
+#: fuzz        every fuzzer over its corpus and on from there; SECONDS_EACH=600: as long as that, with new seeds
 fuzz:
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzzers
 	$(Q)$(PY) tests/check.py fuzz

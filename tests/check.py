@@ -88,13 +88,15 @@ def bpf(tally, _):
 
 
 def fuzz(tally, _):
-    seconds = os.environ.get("SECONDS_EACH", "10")
+    # As part of `check` the same inputs each time; `make fuzz SECONDS_EACH=600` looks for new ones.
+    seconds = os.environ.get("SECONDS_EACH")
+    length = [f"-max_total_time={seconds}"] if seconds else ["-seed=1", "-runs=150000", "-max_total_time=10"]
     for program in programs("build/fuzz/tests/fuzz"):
         name = os.path.basename(program).removeprefix("fuzz_")
         corpus, found = os.path.join("tests/fuzz/corpus", name), os.path.join("build/fuzz/found", name)
         os.makedirs(os.path.join(ROOT, found), exist_ok=True)
         os.makedirs(os.path.join(ROOT, corpus), exist_ok=True)
-        status, out = run([program, f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1",
+        status, out = run([program, *length, "-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1",
                            f"-artifact_prefix={found}/", found, corpus])
         runs = re.search(r"number_of_executed_units: (\d+)", out)
         if status == 0 and runs:
