@@ -60,6 +60,7 @@ def addresses(answer):
 @pytest.mark.parametrize("server", [DNS, "8.8.8.8", "2001:4860:4860::8888", "10.0.0.53", "127.0.0.53"])
 def test_any_server_is_ours(world, server, how):
     """Whatever server the agent names, ours answers, under that server's address."""
+    world.captures["pod"].mark()
     said = ask(world, "api.stripe.com", server=server, how=how, ns="pod")
     assert said[:2] == [server, "53"], said
     rcode, found = addresses(said[2])
