@@ -11,16 +11,14 @@
  */
 #include "exchange.h"
 
-#include "log.h"
+#include "answer.h"
+#include "judge.h"
 #include "origin.h"
 #include "relay.h"
+#include "values.h"
 
 #include <assert.h>
-#include <openssl/sha.h>
-#include <stdio.h>
 #include <string.h>
-
-#define EXCHANGE_ANSWER_MAX 2048
 
 /* ---- the audit log ---- */
 
@@ -53,7 +51,8 @@ static void exchange_record_decision(struct conn *c)
 static void exchange_record_outcome(struct conn *c)
 {
 	struct exchange *x = c->x;
-	struct audit_entry en = {.kind = AUDIT_OUTCOME, .id = x->id, .detail = x->detail, .has_ms = true};
+	struct audit_entry en = {
+		.kind = AUDIT_OUTCOME, .id = x->id, .detail = x->detail, .has_ms = true};
 
 	/* Who it was stands in the decision of the same id. */
 	en.guard = c->rec.guard;
@@ -90,39 +89,13 @@ static int exchange_new(struct conn *c)
 	return 0;
 }
 
-static void exchange_drop_others(struct conn *c)
-{
-	struct request *rq = c->x->rq;
-	uint32_t i;
-
-	for (i = 0; i < rq->other_count; i++)
-		creds_drop(c->p->creds, &rq->others[i]);
-	free(take(rq->others));
-	rq->other_count = rq->other = 0;
-}
-
-static void exchange_drop_values(struct conn *c)
-{
-	uint32_t i;
-
-	for (i = 0; i < INJECT_MAX; i++)
-		creds_drop(c->p->creds, &c->x->rq->values[i]);
-	exchange_drop_others(c);
-}
-
-static void exchange_drop_known(struct conn *c)
-{
-	known_drop(&c->p->known, take(c->x->known));
-	c->x->known_made = false;
-}
-
 void exchange_head_gone(struct conn *c)
 {
 	struct request *rq = c->x->rq;
 
 	if (!rq)
 		return;
-	exchange_drop_values(c);
+	values_drop(c);
 	ask_cancel(&rq->ask);
 	if (rq->parsed && rq->head.bad == HTTP1_BAD_NONE)
 		buf_take(&c->agent.in, rq->head.raw.len);
@@ -142,7 +115,7 @@ static void exchange_free(struct conn *c)
 	exchange_head_gone(c);
 	exchange_drop_upstream(x);
 	sieve_done(&x->sieve);
-	exchange_drop_known(c);
+	values_drop_known(c);
 	free(take(c->x));
 }
 
@@ -158,69 +131,6 @@ void exchange_end(struct conn *c, enum reason why)
 }
 
 /* ---- answers of our own ---- */
-
-static int exchange_status(enum reason why)
-{
-	switch (why) {
-	case REASON_BAD_REQUEST:
-		return 400;
-	case REASON_UPSTREAM_NAME:
-	case REASON_UPSTREAM_CONNECT:
-	case REASON_UPSTREAM_TLS:
-	case REASON_UPSTREAM_BAD:
-	case REASON_UPSTREAM_TIMEOUT:
-	case REASON_UPSTREAM_CLOSED:
-	case REASON_VAULT:
-	case REASON_INTERNAL:
-		return 502;
-	default:
-		return 403;
-	}
-}
-
-static const char *exchange_phrase(int status)
-{
-	return status == 400 ? "Bad Request" : status == 403 ? "Forbidden" : "Bad Gateway";
-}
-
-/* A JSON string of text that is ASCII but for our own words. */
-static void exchange_json(struct wr *w, const char *s)
-{
-	wr_str(w, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			wr_str(w, "\\");
-		if ((unsigned char)*s >= 0x20)
-			wr_u8(w, (uint8_t)*s);
-	}
-	wr_str(w, "\"");
-}
-
-static void exchange_write_answer(const struct exchange *x, bool keep, struct wr *w)
-{
-	char sentence[768], head[256];
-	uint8_t body[EXCHANGE_ANSWER_MAX - sizeof(head)];
-	struct wr b = wr_of(body, sizeof(body));
-	int status = exchange_status(x->failure);
-
-	wr_str(&b, "{\"error\":");
-	exchange_json(&b, reason_word(x->failure));
-	if (status == 403) {
-		wr_str(&b, ",\"domain\":");
-		exchange_json(&b, x->host);
-	}
-	wr_str(&b, ",\"message\":");
-	exchange_json(&b, reason_sentence(x->failure, x->host[0] ? x->host : NULL, sentence, sizeof(sentence)));
-	wr_str(&b, "}\n");
-	(void)snprintf(head, sizeof(head),
-		       "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-		       "Cache-Control: no-store\r\n%s\r\n",
-		       status, exchange_phrase(status), b.len, keep ? "" : "Connection: close\r\n");
-	wr_str(w, head);
-	if (strcmp(x->method, "HEAD") != 0)
-		wr_bytes(w, body, b.len);
-	w->full |= b.full;
-}
 
 /* The rest of the request's body, if it is already here, need not end the connection. */
 static bool exchange_body_here(struct conn *c)
@@ -247,16 +157,16 @@ static bool exchange_answer(struct conn *c)
 	exchange_head_gone(c);
 	exchange_drop_upstream(x);
 	x->agent_keep = x->agent_keep && exchange_body_here(c);
-	to = buf_room(&c->agent.out, EXCHANGE_ANSWER_MAX, &room);
+	to = buf_room(&c->agent.out, ANSWER_MAX, &room);
 	if (!to) {
 		conn_reset(c, x->failure);
 		return false;
 	}
-	w = wr_of(to, EXCHANGE_ANSWER_MAX);
-	exchange_write_answer(x, x->agent_keep, &w);
+	w = wr_of(to, ANSWER_MAX);
+	answer_write(x->failure, x->host, x->method, x->agent_keep, &w);
 	assert(!w.full);
 	buf_added(&c->agent.out, w.len);
-	x->status = exchange_status(x->failure);
+	x->status = answer_status(x->failure);
 	conn_to(c, CONN_ANSWER);
 	return true;
 }
@@ -318,96 +228,6 @@ static bool step_answer(struct conn *c)
 	}
 }
 
-/* ---- judging ---- */
-
-/* Websockets are not relayed: the request goes up as the plain GET it is without its Upgrade. */
-static void exchange_no_websocket(struct request *rq)
-{
-	uint32_t i;
-
-	rq->meaning.websocket = false;
-	for (i = 0; i < rq->head.field_count; i++)
-		if (rq->head.fields[i].id == HTTP1_UPGRADE || rq->head.fields[i].id == HTTP1_CONNECTION)
-			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
-}
-
-static void exchange_make_key(struct conn *c, const struct rules_rule *rule)
-{
-	struct request *rq = c->x->rq;
-	struct upstream_key *k = &rq->key;
-	uint8_t named[INJECT_MAX * (RPC_NAME_MAX + 1)];
-	size_t len = 0;
-	uint32_t i;
-
-	*k = (struct upstream_key){.guard = c->guard->id,
-				   .epoch = c->guard->workspace->epoch,
-				   .port = rq->route.port,
-				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
-				   .private = rule->private};
-	memcpy(k->host, rq->route.host, sizeof(k->host));
-	for (i = 0; i < rq->refs.need_count; i++) {
-		size_t n = strlen(rq->refs.needs[i].name) + 1;
-
-		memcpy(named + len, rq->refs.needs[i].name, n);
-		named[len + n] = (uint8_t)rq->refs.needs[i].slot;
-		len += n + 1;
-	}
-	if (len > 0)
-		SHA256(named, len, k->creds);
-}
-
-/* Steps 1 to 4. REASON_NONE: so far allowed; everything else is a refusal. */
-static enum reason exchange_judge(struct conn *c)
-{
-	struct exchange *x = c->x;
-	struct request *rq = x->rq;
-	struct route_ask ask = {.via = ROUTE_TRANSPARENT,
-				.addr = c->rec.addr,
-				.port = c->rec.port,
-				.tls = c->tls,
-				.sni = c->sni,
-				.rules = c->guard->workspace->rules,
-				.head = &rq->head,
-				.meaning = &rq->meaning};
-
-	x->detail = NULL;
-	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
-		x->detail = http1_bad_word(rq->head.bad ? rq->head.bad : rq->meaning.bad);
-		return REASON_BAD_REQUEST;
-	}
-	if (rq->meaning.websocket)
-		exchange_no_websocket(rq);
-	if (rq->head.method.len >= sizeof(x->method))
-		return REASON_BAD_REQUEST;
-	memcpy(x->method, rq->head.method.p, rq->head.method.len);
-	x->method[rq->head.method.len] = '\0';
-	x->agent_keep = rq->meaning.keep_alive;
-	x->agent_minor0 = rq->head.minor == 0;
-	body_init(&x->up_body, rq->meaning.framing, rq->meaning.length, rq->meaning.framing);
-	if (inject_scan(&rq->head, &rq->meaning, &rq->refs) < 0)
-		return REASON_LIMIT;
-	ask.references = rq->refs.ref_count > 0;
-	route_request(&ask, &rq->route);
-	memcpy(x->host, rq->route.host, sizeof(x->host));
-	if (!rq->route.rule)
-		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
-	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
-	exchange_make_key(c, rq->route.rule);
-	rq->route.rule = NULL; /* the document may go before we look again */
-	return REASON_NONE;
-}
-
-/* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the
- * document changed since step 4, all is judged again before a value is asked for. */
-static enum reason exchange_judge_secrets(const struct conn *c)
-{
-	const struct request *rq = c->x->rq;
-	const struct rules *rules = c->guard->workspace->rules;
-
-	return rules ? inject_judge(rules, rq->route.host, rq->route.port, &rq->refs)
-		     : REASON_WORKSPACE_GONE;
-}
-
 /* The decision is made: it is written before anything comes of it. failure: what will be answered. */
 static bool exchange_decide(struct conn *c, enum reason verdict, enum reason failure)
 {
@@ -444,19 +264,19 @@ static bool step_head(struct conn *c)
 	}
 	rq = c->x->rq;
 	while (!rq->parsed) {
-		got = http1_request(&rq->scan, (const char *)buf_bytes(&c->agent.in), buf_len(&c->agent.in),
-				    &rq->head);
+		got = http1_request(&rq->scan, (const char *)buf_bytes(&c->agent.in),
+				    buf_len(&c->agent.in), &rq->head);
 		if (got == HTTP1_MORE && !conn_read(c))
 			return false;
 		rq->parsed = got != HTTP1_MORE;
 	}
-	why = exchange_judge(c);
+	why = judge_request(c);
 	if (why != REASON_NONE)
 		return exchange_decide(c, why, why);
 	/* A pooled connection's address was judged when it was dialled. */
 	c->x->up = upstream_take(c->p->upstreams, &rq->key, c, exchange_on_changed);
 	if (c->x->up) {
-		why = exchange_judge_secrets(c);
+		why = judge_secrets(c);
 		return exchange_decide(c, why, why);
 	}
 	conn_to(c, CONN_RESOLVE);
@@ -465,7 +285,8 @@ static bool step_head(struct conn *c)
 
 /* ---- addresses ---- */
 
-static void exchange_on_resolved(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+static void exchange_on_resolved(struct ask *a, int rc, const void *body, const uint8_t *tail,
+				 size_t tail_len)
 {
 	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
 	const struct rpc_resolved *r = body;
@@ -499,46 +320,6 @@ static int exchange_ask_resolver(struct conn *c)
 	return ask_put(&rq->ask, &c->p->resolver, RPC_RESOLVE, exchange_on_resolved);
 }
 
-/* Whatever the resolver said: an address that the rule does not open is never dialled. */
-static bool exchange_addresses_ok(const struct conn *c, const char **ret_class)
-{
-	const struct request *rq = c->x->rq;
-	uint32_t i;
-
-	for (i = 0; i < rq->addr_count; i++) {
-		*ret_class = origin_special(&c->p->config, rq->addrs[i]);
-		if (*ret_class && !(rq->key.private && origin_openable(rq->addrs[i], rq->route.address)))
-			return false;
-	}
-	*ret_class = NULL;
-	return rq->addr_count > 0;
-}
-
-/* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
-static enum reason exchange_resolved(struct conn *c, enum reason *ret_failure)
-{
-	*ret_failure = REASON_NONE;
-	switch (c->x->rq->resolve_rc) {
-	case 0:
-		return exchange_addresses_ok(c, &c->x->detail) ? REASON_NONE : REASON_SSRF;
-	case -EACCES:
-		return REASON_SSRF;
-	case -EPERM:
-		return REASON_POLICY;
-	case -ENOENT:
-		*ret_failure = REASON_UPSTREAM_NAME;
-		return REASON_NONE;
-	case -ETIMEDOUT:
-		*ret_failure = REASON_UPSTREAM_TIMEOUT;
-		c->x->detail = "resolving";
-		return REASON_NONE;
-	default:
-		*ret_failure = REASON_INTERNAL;
-		c->x->detail = "no answer from the resolver";
-		return REASON_NONE;
-	}
-}
-
 static bool step_resolve(struct conn *c)
 {
 	struct request *rq = c->x->rq;
@@ -554,9 +335,9 @@ static bool step_resolve(struct conn *c)
 		rq->resolve_rc = rc;
 	}
 	rq->resolved = false;
-	verdict = exchange_resolved(c, &failure);
+	verdict = judge_resolved(c, &failure);
 	if (verdict == REASON_NONE && failure == REASON_NONE)
-		verdict = exchange_judge_secrets(c);
+		verdict = judge_secrets(c);
 	if (verdict != REASON_NONE)
 		failure = verdict;
 	if (!c->x->decided)
@@ -586,8 +367,8 @@ static bool step_dial(struct conn *c)
 	struct exchange *x = c->x;
 	struct request *rq = x->rq;
 
-	if (!x->up && upstream_dial(c->p->upstreams, &rq->key, (const uint8_t (*)[16])rq->addrs, rq->addr_count,
-				    c, exchange_on_changed, &x->up) < 0) {
+	if (!x->up && upstream_dial(c->p->upstreams, &rq->key, (const uint8_t(*)[16])rq->addrs,
+				    rq->addr_count, c, exchange_on_changed, &x->up) < 0) {
 		exchange_fail(c, REASON_LIMIT, "no room for another upstream connection");
 		return true;
 	}
@@ -601,158 +382,6 @@ static bool step_dial(struct conn *c)
 	default:
 		return false;
 	}
-}
-
-/* ---- credentials ---- */
-
-static void exchange_on_value(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
-{
-	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
-	struct creds *creds = rq->c->p->creds;
-	uint32_t i = 0;
-
-	(void)body;
-	while (rq->values[i].p)
-		i++;
-	if (rc == 0)
-		rc = creds_hold(creds, tail, tail_len, &rq->values[i]);
-	if (rc == 0) {
-		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
-	} else {
-		rq->refused = true;
-		rq->refusal = rc == -ENOENT   ? REASON_SECRET_UNKNOWN
-			      : rc == -EACCES ? REASON_SECRET_HOST
-					      : REASON_VAULT;
-	}
-	conn_step(rq->c);
-}
-
-/* A value, if there is a lease of it; false: the keeper is asked, or there will be none. */
-static bool exchange_value(struct conn *c, const char *name, enum rules_slot slot, struct cred *ret, ask_fn *fn)
-{
-	struct request *rq = c->x->rq;
-	struct rpc_credential *q = &rq->ask.body.credential;
-
-	memset(q, 0, sizeof(*q));
-	q->guard = c->guard->id;
-	q->port = rq->route.port;
-	q->slot = (uint16_t)slot;
-	memcpy(q->name, name, strlen(name) + 1);
-	memcpy(q->host, rq->route.host, sizeof(q->host));
-	if (creds_find(c->p->creds, q, c->p->loop.now_ms, ret))
-		return true;
-	if (ask_put(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, fn) < 0) {
-		rq->refused = true;
-		rq->refusal = REASON_VAULT;
-	}
-	return false;
-}
-
-/* The values in order; false: one is on its way, or there will be none. */
-static bool exchange_values(struct conn *c)
-{
-	struct request *rq = c->x->rq;
-	uint32_t i;
-
-	for (i = 0; i < rq->refs.need_count; i++)
-		if (!rq->values[i].p && !exchange_value(c, rq->refs.needs[i].name, rq->refs.needs[i].slot,
-							&rq->values[i], exchange_on_value))
-			return false;
-	return true;
-}
-
-/* ---- what the response is searched for ---- */
-
-static bool exchange_needs(const struct request *rq, const char *name)
-{
-	uint32_t i;
-
-	for (i = 0; i < rq->refs.need_count; i++)
-		if (strcmp(rq->refs.needs[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static void exchange_on_other(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
-{
-	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
-	struct creds *creds = rq->c->p->creds;
-
-	(void)body;
-	if (rc == 0)
-		rc = creds_hold(creds, tail, tail_len, &rq->others[rq->other]);
-	if (rc == 0) {
-		creds_lease(creds, &a->body.credential, &rq->others[rq->other], rq->c->p->loop.now_ms);
-	} else if (rc != -ENOENT) { /* that is: bound, but it has no value */
-		rq->refused = true;
-		rq->refusal = REASON_VAULT;
-	}
-	rq->other++;
-	conn_step(rq->c);
-}
-
-/* The values that may go to this host and that the request does not name, one after the other; false: one is on its
- * way, or there will be none. */
-static bool exchange_others(struct conn *c)
-{
-	struct request *rq = c->x->rq;
-	const struct rules *r = c->guard->workspace->rules;
-
-	if (!rq->others && r->secret_count > 0) {
-		rq->others = calloc(r->secret_count, sizeof(*rq->others));
-		rq->refused = !rq->others;
-		rq->refusal = REASON_INTERNAL;
-		rq->other_count = rq->others ? r->secret_count : 0;
-	}
-	for (; rq->other < rq->other_count; rq->other++) {
-		const struct rules_secret *s = &r->secrets[rq->other];
-		enum rules_slot slot = (enum rules_slot)(s->slots & -s->slots);
-
-		if (slot == 0 || exchange_needs(rq, s->name) ||
-		    rules_secret_may(r, s->name, rq->route.host, rq->route.port, slot) != REASON_NONE)
-			continue;
-		if (!exchange_value(c, s->name, slot, &rq->others[rq->other], exchange_on_other))
-			return false;
-	}
-	return !rq->refused;
-}
-
-static int exchange_make_known(struct conn *c)
-{
-	struct request *rq = c->x->rq;
-	struct cred v[RULES_SECRETS_MAX + INJECT_MAX];
-	size_t n = 0;
-	uint32_t i;
-
-	for (i = 0; i < rq->refs.need_count; i++)
-		v[n++] = rq->values[i];
-	for (i = 0; i < rq->other_count; i++)
-		if (rq->others[i].p)
-			v[n++] = rq->others[i];
-	if (n == 0)
-		return 0;
-	return known_new(&c->p->known, rq->key.epoch, rq->route.host, rq->route.port, v, n, &c->x->known);
-}
-
-/* False: a value is on its way, or there will be none. */
-static bool exchange_known(struct conn *c)
-{
-	struct exchange *x = c->x;
-	struct request *rq = x->rq;
-
-	if (x->known_made)
-		return true;
-	x->known = known_find(c->p->known, rq->key.epoch, rq->route.host, rq->route.port);
-	if (!x->known && !exchange_others(c))
-		return false;
-	if (!x->known && exchange_make_known(c) < 0) {
-		rq->refused = true;
-		rq->refusal = REASON_INTERNAL;
-		return false;
-	}
-	exchange_drop_others(c);
-	x->known_made = true;
-	return true;
 }
 
 /* ---- sending ---- */
@@ -821,7 +450,8 @@ static bool exchange_repeatable(const struct exchange *x)
 {
 	const char *m = x->method;
 
-	return x->up->reused && !x->retried && x->up_body.phase == BODY_DONE && x->rq->refs.need_count == 0 &&
+	return x->up->reused && !x->retried && x->up_body.phase == BODY_DONE &&
+	       x->rq->refs.need_count == 0 &&
 	       (strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 || strcmp(m, "OPTIONS") == 0);
 }
 
@@ -860,8 +490,8 @@ static bool step_credential(struct conn *c)
 		return true;
 	}
 	if (c->guard->workspace->epoch != rq->key.epoch) {
-		exchange_drop_values(c);
-		exchange_drop_known(c);
+		values_drop(c);
+		values_drop_known(c);
 		exchange_drop_upstream(x);
 		x->decided = false;
 		conn_to(c, CONN_HEAD);
@@ -872,7 +502,7 @@ static bool step_credential(struct conn *c)
 		exchange_fail(c, REASON_NON_HTTPS, NULL);
 		return true;
 	}
-	if (exchange_values(c) && exchange_known(c))
+	if (values_get(c) && values_known(c))
 		return exchange_send(c);
 	return rq->refused;
 }
@@ -927,7 +557,8 @@ void exchange_timeout(struct conn *c)
 		conn_reset(c, REASON_INTERNAL);
 		return;
 	default:
-		conn_reset(c, buf_len(&c->agent.out) > 0 ? REASON_CLIENT_CLOSED : REASON_UPSTREAM_TIMEOUT);
+		conn_reset(c, buf_len(&c->agent.out) > 0 ? REASON_CLIENT_CLOSED
+							 : REASON_UPSTREAM_TIMEOUT);
 	}
 }
 
@@ -943,6 +574,7 @@ bool exchange_wants_response(const struct conn *c)
 {
 	const struct exchange *x = c->x;
 
-	return (c->state == CONN_WAIT || (c->state == CONN_RELAY && x->down_body.phase != BODY_DONE)) &&
+	return (c->state == CONN_WAIT ||
+		(c->state == CONN_RELAY && x->down_body.phase != BODY_DONE)) &&
 	       buf_len(&c->agent.out) < RELAY_FULL;
 }

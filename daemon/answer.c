@@ -1,0 +1,69 @@
+/* answer.c: see answer.h. */
+#include "answer.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+int answer_status(enum reason why)
+{
+	switch (why) {
+	case REASON_BAD_REQUEST:
+		return 400;
+	case REASON_UPSTREAM_NAME:
+	case REASON_UPSTREAM_CONNECT:
+	case REASON_UPSTREAM_TLS:
+	case REASON_UPSTREAM_BAD:
+	case REASON_UPSTREAM_TIMEOUT:
+	case REASON_UPSTREAM_CLOSED:
+	case REASON_VAULT:
+	case REASON_INTERNAL:
+		return 502;
+	default:
+		return 403;
+	}
+}
+
+static const char *answer_phrase(int status)
+{
+	return status == 400 ? "Bad Request" : status == 403 ? "Forbidden" : "Bad Gateway";
+}
+
+/* A JSON string of text that is ASCII but for our own words. */
+static void answer_json(struct wr *w, const char *s)
+{
+	wr_str(w, "\"");
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			wr_str(w, "\\");
+		if ((unsigned char)*s >= 0x20)
+			wr_u8(w, (uint8_t)*s);
+	}
+	wr_str(w, "\"");
+}
+
+void answer_write(enum reason why, const char *host, const char *method, bool keep, struct wr *w)
+{
+	char sentence[768], head[256];
+	uint8_t body[ANSWER_MAX - sizeof(head)];
+	struct wr b = wr_of(body, sizeof(body));
+	int status = answer_status(why);
+
+	wr_str(&b, "{\"error\":");
+	answer_json(&b, reason_word(why));
+	if (status == 403) {
+		wr_str(&b, ",\"domain\":");
+		answer_json(&b, host);
+	}
+	wr_str(&b, ",\"message\":");
+	answer_json(&b, reason_sentence(why, host[0] ? host : NULL, sentence, sizeof(sentence)));
+	wr_str(&b, "}\n");
+	(void)snprintf(head, sizeof(head),
+		       "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		       "Cache-Control: no-store\r\n%s\r\n",
+		       status, answer_phrase(status), b.len, keep ? "" : "Connection: close\r\n");
+	wr_str(w, head);
+	if (strcmp(method, "HEAD") != 0)
+		wr_bytes(w, body, b.len);
+	w->full |= b.full;
+}

@@ -1,0 +1,133 @@
+/* judge.c: see judge.h. What the pure modules say (http1, route, rules, inject, origin) is put together here. */
+#include "judge.h"
+
+#include "origin.h"
+
+#include <openssl/sha.h>
+#include <string.h>
+
+/* Websockets are not relayed: the request goes up as the plain GET it is without its Upgrade. */
+static void judge_no_websocket(struct request *rq)
+{
+	uint32_t i;
+
+	rq->meaning.websocket = false;
+	for (i = 0; i < rq->head.field_count; i++)
+		if (rq->head.fields[i].id == HTTP1_UPGRADE ||
+		    rq->head.fields[i].id == HTTP1_CONNECTION)
+			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
+}
+
+static void judge_make_key(struct conn *c, const struct rules_rule *rule)
+{
+	struct request *rq = c->x->rq;
+	struct upstream_key *k = &rq->key;
+	uint8_t named[INJECT_MAX * (RPC_NAME_MAX + 1)];
+	size_t len = 0;
+	uint32_t i;
+
+	*k = (struct upstream_key){.guard = c->guard->id,
+				   .epoch = c->guard->workspace->epoch,
+				   .port = rq->route.port,
+				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
+				   .private = rule->private};
+	memcpy(k->host, rq->route.host, sizeof(k->host));
+	for (i = 0; i < rq->refs.need_count; i++) {
+		size_t n = strlen(rq->refs.needs[i].name) + 1;
+
+		memcpy(named + len, rq->refs.needs[i].name, n);
+		named[len + n] = (uint8_t)rq->refs.needs[i].slot;
+		len += n + 1;
+	}
+	if (len > 0)
+		SHA256(named, len, k->creds);
+}
+
+enum reason judge_request(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+	struct route_ask ask = {.via = ROUTE_TRANSPARENT,
+				.addr = c->rec.addr,
+				.port = c->rec.port,
+				.tls = c->tls,
+				.sni = c->sni,
+				.rules = c->guard->workspace->rules,
+				.head = &rq->head,
+				.meaning = &rq->meaning};
+
+	x->detail = NULL;
+	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
+		x->detail = http1_bad_word(rq->head.bad ? rq->head.bad : rq->meaning.bad);
+		return REASON_BAD_REQUEST;
+	}
+	if (rq->meaning.websocket)
+		judge_no_websocket(rq);
+	if (rq->head.method.len >= sizeof(x->method))
+		return REASON_BAD_REQUEST;
+	memcpy(x->method, rq->head.method.p, rq->head.method.len);
+	x->method[rq->head.method.len] = '\0';
+	x->agent_keep = rq->meaning.keep_alive;
+	x->agent_minor0 = rq->head.minor == 0;
+	body_init(&x->up_body, rq->meaning.framing, rq->meaning.length, rq->meaning.framing);
+	if (inject_scan(&rq->head, &rq->meaning, &rq->refs) < 0)
+		return REASON_LIMIT;
+	ask.references = rq->refs.ref_count > 0;
+	route_request(&ask, &rq->route);
+	memcpy(x->host, rq->route.host, sizeof(x->host));
+	if (!rq->route.rule)
+		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
+	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
+	judge_make_key(c, rq->route.rule);
+	rq->route.rule = NULL; /* the document may go before we look again */
+	return REASON_NONE;
+}
+
+enum reason judge_secrets(const struct conn *c)
+{
+	const struct request *rq = c->x->rq;
+	const struct rules *rules = c->guard->workspace->rules;
+
+	return rules ? inject_judge(rules, rq->route.host, rq->route.port, &rq->refs)
+		     : REASON_WORKSPACE_GONE;
+}
+
+/* Whatever the resolver said: an address that the rule does not open is never dialled. */
+static bool judge_addresses_ok(const struct conn *c, const char **ret_class)
+{
+	const struct request *rq = c->x->rq;
+	uint32_t i;
+
+	for (i = 0; i < rq->addr_count; i++) {
+		*ret_class = origin_special(&c->p->config, rq->addrs[i]);
+		if (*ret_class &&
+		    !(rq->key.private && origin_openable(rq->addrs[i], rq->route.address)))
+			return false;
+	}
+	*ret_class = NULL;
+	return rq->addr_count > 0;
+}
+
+enum reason judge_resolved(struct conn *c, enum reason *ret_failure)
+{
+	*ret_failure = REASON_NONE;
+	switch (c->x->rq->resolve_rc) {
+	case 0:
+		return judge_addresses_ok(c, &c->x->detail) ? REASON_NONE : REASON_SSRF;
+	case -EACCES:
+		return REASON_SSRF;
+	case -EPERM:
+		return REASON_POLICY;
+	case -ENOENT:
+		*ret_failure = REASON_UPSTREAM_NAME;
+		return REASON_NONE;
+	case -ETIMEDOUT:
+		*ret_failure = REASON_UPSTREAM_TIMEOUT;
+		c->x->detail = "resolving";
+		return REASON_NONE;
+	default:
+		*ret_failure = REASON_INTERNAL;
+		c->x->detail = "no answer from the resolver";
+		return REASON_NONE;
+	}
+}

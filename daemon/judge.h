@@ -1,0 +1,19 @@
+/* judge.h: the verdict on a request: steps 1 to 6 of protocol.md's order, in three questions.
+ *
+ * judge_request() is asked when the head is parsed, judge_resolved() when the resolver has answered, judge_secrets()
+ * after both. None of them reads a value, dials or writes; all start out from "no". c->x->detail: our words about a refusal.
+ */
+#ifndef JUDGE_H
+#define JUDGE_H
+
+#include "exchange.h"
+
+/* Steps 1 to 4: syntax, who, place, rule; fills the request's route, rule and key. REASON_NONE: so far allowed. */
+enum reason judge_request(struct conn *c);
+/* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
+enum reason judge_resolved(struct conn *c, enum reason *ret_failure);
+/* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the
+ * document changed since step 4, all is judged again before a value is asked for. */
+enum reason judge_secrets(const struct conn *c);
+
+#endif

@@ -1,0 +1,185 @@
+/* values.c: see values.h. */
+#include "values.h"
+
+#include <string.h>
+
+static void values_drop_others(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	uint32_t i;
+
+	for (i = 0; i < rq->other_count; i++)
+		creds_drop(c->p->creds, &rq->others[i]);
+	free(take(rq->others));
+	rq->other_count = rq->other = 0;
+}
+
+void values_drop(struct conn *c)
+{
+	uint32_t i;
+
+	for (i = 0; i < INJECT_MAX; i++)
+		creds_drop(c->p->creds, &c->x->rq->values[i]);
+	values_drop_others(c);
+}
+
+void values_drop_known(struct conn *c)
+{
+	known_drop(&c->p->known, take(c->x->known));
+	c->x->known_made = false;
+}
+
+static void values_on_value(struct ask *a, int rc, const void *body, const uint8_t *tail,
+			    size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+	struct creds *creds = rq->c->p->creds;
+	uint32_t i = 0;
+
+	(void)body;
+	while (rq->values[i].p)
+		i++;
+	if (rc == 0)
+		rc = creds_hold(creds, tail, tail_len, &rq->values[i]);
+	if (rc == 0) {
+		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
+	} else {
+		rq->refused = true;
+		rq->refusal = rc == -ENOENT   ? REASON_SECRET_UNKNOWN
+			      : rc == -EACCES ? REASON_SECRET_HOST
+					      : REASON_VAULT;
+	}
+	conn_step(rq->c);
+}
+
+/* A value, if there is a lease of it; false: the keeper is asked, or there will be none. */
+static bool values_one(struct conn *c, const char *name, enum rules_slot slot, struct cred *ret,
+		       ask_fn *fn)
+{
+	struct request *rq = c->x->rq;
+	struct rpc_credential *q = &rq->ask.body.credential;
+
+	memset(q, 0, sizeof(*q));
+	q->guard = c->guard->id;
+	q->port = rq->route.port;
+	q->slot = (uint16_t)slot;
+	memcpy(q->name, name, strlen(name) + 1);
+	memcpy(q->host, rq->route.host, sizeof(q->host));
+	if (creds_find(c->p->creds, q, c->p->loop.now_ms, ret))
+		return true;
+	if (ask_put(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, fn) < 0) {
+		rq->refused = true;
+		rq->refusal = REASON_VAULT;
+	}
+	return false;
+}
+
+bool values_get(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	uint32_t i;
+
+	for (i = 0; i < rq->refs.need_count; i++)
+		if (!rq->values[i].p &&
+		    !values_one(c, rq->refs.needs[i].name, rq->refs.needs[i].slot, &rq->values[i],
+				values_on_value))
+			return false;
+	return true;
+}
+
+/* ---- what the response is searched for ---- */
+
+static bool values_named(const struct request *rq, const char *name)
+{
+	uint32_t i;
+
+	for (i = 0; i < rq->refs.need_count; i++)
+		if (strcmp(rq->refs.needs[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static void values_on_other(struct ask *a, int rc, const void *body, const uint8_t *tail,
+			    size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+	struct creds *creds = rq->c->p->creds;
+
+	(void)body;
+	if (rc == 0)
+		rc = creds_hold(creds, tail, tail_len, &rq->others[rq->other]);
+	if (rc == 0) {
+		creds_lease(creds, &a->body.credential, &rq->others[rq->other],
+			    rq->c->p->loop.now_ms);
+	} else if (rc != -ENOENT) { /* that is: bound, but it has no value */
+		rq->refused = true;
+		rq->refusal = REASON_VAULT;
+	}
+	rq->other++;
+	conn_step(rq->c);
+}
+
+/* The values that may go to this host and that the request does not name, one after the other; false: one is on its
+ * way, or there will be none. */
+static bool values_others(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	const struct rules *r = c->guard->workspace->rules;
+
+	if (!rq->others && r->secret_count > 0) {
+		rq->others = calloc(r->secret_count, sizeof(*rq->others));
+		rq->refused = !rq->others;
+		rq->refusal = REASON_INTERNAL;
+		rq->other_count = rq->others ? r->secret_count : 0;
+	}
+	for (; rq->other < rq->other_count; rq->other++) {
+		const struct rules_secret *s = &r->secrets[rq->other];
+		enum rules_slot slot = (enum rules_slot)(s->slots & -s->slots);
+
+		if (slot == 0 || values_named(rq, s->name) ||
+		    rules_secret_may(r, s->name, rq->route.host, rq->route.port, slot) !=
+			    REASON_NONE)
+			continue;
+		if (!values_one(c, s->name, slot, &rq->others[rq->other], values_on_other))
+			return false;
+	}
+	return !rq->refused;
+}
+
+static int values_make_known(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	struct cred v[RULES_SECRETS_MAX + INJECT_MAX];
+	size_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < rq->refs.need_count; i++)
+		v[n++] = rq->values[i];
+	for (i = 0; i < rq->other_count; i++)
+		if (rq->others[i].p)
+			v[n++] = rq->others[i];
+	if (n == 0)
+		return 0;
+	return known_new(&c->p->known, rq->key.epoch, rq->route.host, rq->route.port, v, n,
+			 &c->x->known);
+}
+
+bool values_known(struct conn *c)
+{
+	struct exchange *x = c->x;
+	struct request *rq = x->rq;
+
+	if (x->known_made)
+		return true;
+	x->known = known_find(c->p->known, rq->key.epoch, rq->route.host, rq->route.port);
+	if (!x->known && !values_others(c))
+		return false;
+	if (!x->known && values_make_known(c) < 0) {
+		rq->refused = true;
+		rq->refusal = REASON_INTERNAL;
+		return false;
+	}
+	values_drop_others(c);
+	x->known_made = true;
+	return true;
+}
