@@ -1,0 +1,209 @@
+/* keeper_peers.c: what proxies ask. None of them is believed: each name is looked up in the keeper's own tables before
+ * the vault is touched, and one that breaks the contract is closed, alone.
+ */
+#include "keeper_int.h"
+
+#include "log.h"
+#include "origin.h"
+
+#include <string.h>
+
+#define KEEPER_MINT_PER_S 10 /* leaves of one guard per second after the first KEEPER_MINT_BURST */
+#define KEEPER_TELL_MS    1000 /* refusals are logged once in this time per proxy */
+
+void keeper_proxy_end(struct keeper *k, struct keeper_proxy *p)
+{
+	if (p->peer.fd < 0)
+		return;
+	loop_forget(&k->loop, p->peer.fd);
+	own_close(&p->peer.fd);
+	p->leaf_key = ca_spki_free(p->leaf_key);
+	p->gen++;
+}
+
+int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd)
+{
+	struct keeper_proxy *p;
+	struct loop_key key = {.kind = KEEPER_PROXY, .slot = index};
+
+	if (index >= CONFIG_WORKERS_MAX)
+		return -EPROTO;
+	p = &k->proxies[index];
+	keeper_proxy_end(k, p);
+	key.gen = p->gen;
+	p->peer = (struct rpc_peer){.fd = take_fd(fd), .number = index};
+	return loop_watch(&k->loop, p->peer.fd, key, EPOLLIN);
+}
+
+static int keeper_leaf_key(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+	int rc = ca_spki_new(m->tail, m->tail_len, &k->proxies[peer].leaf_key);
+
+	return rc == -ENOMEM ? rc : rc < 0 ? -EPROTO : 0;
+}
+
+/* One leaf out of the guard's bucket. */
+static bool keeper_may_mint(struct keeper_guard *g, uint64_t now_ms)
+{
+	uint64_t gone = now_ms - g->mint_ms, milli = g->mint_milli;
+
+	if (gone > KEEPER_MINT_BURST * 1000u)
+		gone = KEEPER_MINT_BURST * 1000u;
+	milli += gone * KEEPER_MINT_PER_S;
+	if (milli > KEEPER_MINT_BURST * 1000u)
+		milli = KEEPER_MINT_BURST * 1000u;
+	g->mint_ms = now_ms;
+	g->mint_milli = (uint32_t)milli;
+	if (g->mint_milli < 1000)
+		return false;
+	g->mint_milli -= 1000;
+	return true;
+}
+
+static int keeper_mint(struct keeper *k, struct keeper_proxy *p, const struct rpc_sign_leaf *q,
+		       uint8_t der[RPC_LEAF_MAX], size_t *ret_len)
+{
+	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
+	int rc;
+
+	if (!g)
+		return -EACCES;
+	if (!k->ca)
+		return -ENOKEY;
+	if (!keeper_may_mint(g, k->loop.now_ms))
+		return -EBUSY;
+	rc = ca_mint(k->ca, p->leaf_key, q->host, (int64_t)(loop_wall_ns() / 1000000000), der,
+		     ret_len);
+	if (rc == 0)
+		k->stats.leaves_signed++;
+	return rc;
+}
+
+static int keeper_sign_leaf(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_sign_leaf *q = m->body;
+	uint8_t der[RPC_LEAF_MAX];
+	struct rpc_done done = {0};
+	struct keeper *k = ctx;
+	struct keeper_proxy *p = &k->proxies[peer];
+	size_t len = 0;
+
+	if (!p->leaf_key || !rpc_str_ok(q->host, sizeof(q->host)))
+		return -EPROTO;
+	done.rc = keeper_mint(k, p, q, der, &len);
+	if (done.rc == -EIO || done.rc == -EKEYEXPIRED)
+		log_error("cannot make a certificate: %s; proxy%u was told", strerror(-done.rc),
+			  peer);
+	done.tail_len = (uint32_t)len;
+	return rpc_send(p->peer.fd, RPC_LEAF, m->id, &done, sizeof(done), der, len, -1);
+}
+
+static bool keeper_slot_ok(uint16_t slot)
+{
+	return slot != 0 && (slot & (slot - 1)) == 0 && (slot & ~RULES_SLOTS_ALL) == 0;
+}
+
+/* May this credential go out; *ret_workspace is the guard's own then. */
+static int keeper_judge(struct keeper *k, const struct rpc_credential *q,
+			const char **ret_workspace)
+{
+	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
+	struct rules **doc = g ? keeper_doc(k, g->workspace) : NULL;
+	const struct rules_rule *rule;
+	enum reason why;
+	uint8_t addr[16];
+
+	if (!doc || (!rules_host_ok(q->host) && !origin_parse(q->host, addr)))
+		return -EACCES;
+	rule = rules_find(*doc, q->host, q->port, &why);
+	if (!rule || rule->mode != RULES_INSPECT)
+		return -EACCES;
+	if (!rules_name_ok(q->name))
+		return -ENOENT;
+	why = rules_secret_may(*doc, q->name, q->host, q->port, (enum rules_slot)q->slot);
+	if (why == REASON_SECRET_UNKNOWN)
+		return -ENOENT;
+	if (why != REASON_NONE)
+		return -EACCES;
+	*ret_workspace = g->workspace;
+	return 0;
+}
+
+static int keeper_read(struct keeper *k, const struct rpc_credential *q, struct secret **ret)
+{
+	const char *workspace = NULL;
+	struct err e = {0};
+	int rc = keeper_judge(k, q, &workspace);
+
+	if (rc < 0)
+		return rc;
+	if (!k->vault)
+		return -ENOKEY;
+	rc = vault_read(k->vault, VAULTREC_SECRET, workspace, q->name, ret, &e);
+	if (rc < 0 && rc != -ENOENT)
+		log_error("cannot read %s of %s: %s; refused", q->name, workspace, e.text);
+	if (rc == 0)
+		k->stats.vault_reads++;
+	return rc;
+}
+
+/* The proxy asks only for what its own rules allow: a refusal here means that the two differ. */
+static void keeper_tell_refused(struct keeper *k, struct keeper_proxy *p,
+				const struct rpc_credential *q, int rc)
+{
+	p->refused++;
+	if (p->told_ms && k->loop.now_ms - p->told_ms < KEEPER_TELL_MS)
+		return;
+	log_warn("proxy%u: %s for %s:%u in guard %llu refused (%s); %llu refused so far",
+		 p->peer.number, q->name, q->host, q->port, (unsigned long long)q->guard,
+		 strerror(-rc), (unsigned long long)p->refused);
+	p->told_ms = k->loop.now_ms;
+}
+
+static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_credential *q = m->body;
+	auto_(secret) struct secret *value = NULL;
+	struct rpc_done done = {0};
+	struct keeper *k = ctx;
+	struct keeper_proxy *p = &k->proxies[peer];
+
+	if (!rpc_str_ok(q->name, sizeof(q->name)) || !rpc_str_ok(q->host, sizeof(q->host)) ||
+	    !keeper_slot_ok(q->slot))
+		return -EPROTO;
+	done.rc = keeper_read(k, q, &value);
+	if (done.rc < 0) {
+		keeper_tell_refused(k, p, q, done.rc);
+		return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done), NULL,
+				0, -1);
+	}
+	done.tail_len = (uint32_t)secret_len(value);
+	return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done),
+			secret_view(value), secret_len(value), -1);
+}
+
+static const struct rpc_row keeper_proxy_rows[] = {
+	{RPC_LEAF_KEY, 0, CA_SPKI_MAX, RPC_ONCE, keeper_leaf_key},
+	{RPC_SIGN_LEAF, sizeof(struct rpc_sign_leaf), 0, 0, keeper_sign_leaf},
+	{RPC_CREDENTIAL, sizeof(struct rpc_credential), 0, 0, keeper_credential},
+};
+
+void keeper_on_proxy(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct keeper *k = ctx;
+	struct keeper_proxy *p = &k->proxies[slot];
+	int rc;
+
+	(void)events;
+	if (p->peer.fd < 0 || p->gen != gen)
+		return;
+	rc = rpc_serve(&p->peer, keeper_proxy_rows, ARRAY_SIZE(keeper_proxy_rows), k, k->buf,
+		       KEEPER_BATCH);
+	if (rc == 0)
+		return;
+	if (rc != -EPIPE)
+		log_error("proxy%u broke the contract (%s); its channel is closed", slot,
+			  strerror(-rc));
+	keeper_proxy_end(k, p);
+}
