@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool is_lower(char c)
 {
@@ -102,6 +103,27 @@ const char *rules_slot_word(enum rules_slot slot)
 		if (rules_slots[i].slot == slot)
 			return rules_slots[i].word;
 	return "none";
+}
+
+static const char *const foreign_words[] = {
+	[RULES_FOREIGN_WARN] = "warn",
+	[RULES_FOREIGN_OFF] = "off",
+	[RULES_FOREIGN_REFUSE] = "refuse",
+};
+
+const char *rules_foreign_word(enum rules_foreign foreign)
+{
+	return (unsigned int)foreign < ARRAY_SIZE(foreign_words) ? foreign_words[foreign] : "refuse";
+}
+
+bool rules_foreign_of(const char *word, enum rules_foreign *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(foreign_words); i++)
+		if (strcmp(word, foreign_words[i]) == 0) {
+			*ret = (enum rules_foreign)i;
+			return true;
+		}
+	return false;
 }
 
 /* ---- hosts ---- */
@@ -480,15 +502,21 @@ const struct rules_rule *rules_find(const struct rules *r, const char *host, uin
 	return deciding(r, host, port, &from, &to, why) ? &r->rules[from] : NULL;
 }
 
-static bool rule_allows(const struct rules_rule *rule, const char *method, const char *path)
+static bool lists_allow(char (*methods)[32], uint32_t method_count, char (*paths)[512], uint32_t path_count,
+			const char *method, const char *path)
 {
 	uint32_t m = 0, p = 0;
 
-	while (m < rule->method_count && strcmp(rule->methods[m], method) != 0)
+	while (m < method_count && strcmp(methods[m], method) != 0)
 		m++;
-	while (p < rule->path_count && !(path[0] == '/' && path_match(rule->paths[p], path)))
+	while (p < path_count && !(path[0] == '/' && path_match(paths[p], path)))
 		p++;
-	return (!rule->method_count || m < rule->method_count) && (!rule->path_count || p < rule->path_count);
+	return (!method_count || m < method_count) && (!path_count || p < path_count);
+}
+
+static bool rule_allows(const struct rules_rule *rule, const char *method, const char *path)
+{
+	return lists_allow(rule->methods, rule->method_count, rule->paths, rule->path_count, method, path);
 }
 
 const struct rules_rule *rules_judge(const struct rules *r, const char *host, uint16_t port,
@@ -518,6 +546,55 @@ bool rules_has_paths(const struct rules *r, const char *host, uint16_t port)
 	return false;
 }
 
+/* Two that would write the same place. */
+static bool same_place(const struct rules_attach *a, const struct rules_attach *b)
+{
+	bool a_auth = a->slot == RULES_SLOT_BASIC || (a->slot == RULES_SLOT_HEADER && !strcasecmp(a->name, "authorization"));
+	bool b_auth = b->slot == RULES_SLOT_BASIC || (b->slot == RULES_SLOT_HEADER && !strcasecmp(b->name, "authorization"));
+
+	if (a_auth || b_auth)
+		return a_auth && b_auth;
+	if (a->slot != b->slot)
+		return false;
+	return a->slot == RULES_SLOT_QUERY ? strcmp(a->name, b->name) == 0 : strcasecmp(a->name, b->name) == 0;
+}
+
+static bool same_attach(const struct rules_attach *a, const struct rules_attach *b)
+{
+	return a->slot == b->slot && strcmp(a->secret, b->secret) == 0 && strcmp(a->prefix, b->prefix) == 0 &&
+	       strcmp(a->suffix, b->suffix) == 0;
+}
+
+/* Adds one; how many there are then. */
+static int add_attach(const struct rules_attach *a, const struct rules_attach *ret[RULES_ATTACH_MAX], int n)
+{
+	for (int i = 0; i < n; i++)
+		if (same_place(ret[i], a))
+			return same_attach(ret[i], a) ? n : -EEXIST;
+	if (n == RULES_ATTACH_MAX)
+		return -E2BIG;
+	ret[n] = a;
+	return n + 1;
+}
+
+int rules_attached(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path,
+		   const struct rules_attach *ret[RULES_ATTACH_MAX])
+{
+	enum reason why;
+	size_t i, to;
+	int n = 0;
+
+	if (!deciding(r, host, port, &i, &to, &why))
+		return 0;
+	for (; i < to; i++)
+		for (uint32_t a = 0; a < r->rules[i].attach_count && rule_allows(&r->rules[i], method, path); a++) {
+			n = add_attach(&r->rules[i].attach[a], ret, n);
+			if (n < 0)
+				return n;
+		}
+	return n;
+}
+
 /* ---- secrets ---- */
 
 const struct rules_secret *rules_secret(const struct rules *r, const char *name)
@@ -538,6 +615,15 @@ const struct rules_secret *rules_secret(const struct rules *r, const char *name)
 	return NULL;
 }
 
+static bool port_bound(const struct rules_secret *s, uint16_t port)
+{
+	uint32_t i = 0;
+
+	while (i < s->port_count && s->ports[i] != port)
+		i++;
+	return !s->port_count || i < s->port_count;
+}
+
 enum reason rules_secret_may(const struct rules *r, const char *name, const char *host, uint16_t port,
 			     enum rules_slot slot)
 {
@@ -550,7 +636,7 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 		return REASON_SECRET_UNKNOWN;
 	while (i < s->host_count && !rules_host_match(s->hosts[i], host))
 		i++;
-	if (i == s->host_count)
+	if (i == s->host_count || !port_bound(s, port))
 		return REASON_SECRET_HOST;
 	rule = rules_find(r, host, port, &why);
 	if (!rule || rule->mode != RULES_INSPECT)
@@ -558,4 +644,35 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 	if ((slot & (slot - 1)) || !(slot & s->slots & RULES_SLOTS_ALL))
 		return REASON_SECRET_SLOT;
 	return REASON_NONE;
+}
+
+enum reason rules_secret_may_in(const struct rules *r, const char *name, const char *host, uint16_t port,
+				enum rules_slot slot, const char *method, const char *path)
+{
+	const struct rules_secret *s = rules_secret(r, name);
+	enum reason why = rules_secret_may(r, name, host, port, slot);
+
+	if (why != REASON_NONE || !s)
+		return why != REASON_NONE ? why : REASON_SECRET_UNKNOWN;
+	return lists_allow(s->methods, s->method_count, s->paths, s->path_count, method, path ? path : "")
+		       ? REASON_NONE
+		       : REASON_SECRET_PATH;
+}
+
+bool rules_secrets_have_paths(const struct rules *r)
+{
+	for (uint32_t i = 0; i < r->secret_count; i++)
+		if (r->secrets[i].path_count)
+			return true;
+	return false;
+}
+
+bool rules_body_secrets(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path)
+{
+	for (uint32_t i = 0; i < r->secret_count; i++)
+		if ((r->secrets[i].slots & RULES_SLOT_BODY) &&
+		    rules_secret_may_in(r, r->secrets[i].name, host, port, RULES_SLOT_BODY, method, path) ==
+			    REASON_NONE)
+			return true;
+	return false;
 }

@@ -9,6 +9,14 @@
  *	           "private":false}],
  *	 "secrets":[{"name":"STRIPE_KEY","hosts":["api.stripe.com"],"slots":["basic","header"]}]}
  *
+ * Written only when they say something, so that older documents stay what they are:
+ *	"foreign_credentials":"off" or "refuse"		after owner; else "warn"
+ *	"inject":[{"secret":"STRIPE_KEY","slot":"header","name":"Authorization","prefix":"Bearer ","suffix":""}]
+ *							last in a rule: put into each request that the rule allows
+ *	"ports":[443],"methods":["POST"],"paths":["/v1/x"],"placeholder":"sk-..."
+ *							last in a secret: where else it is bound, and what stands for
+ *							it beside its reference
+ *
  * Methods and paths empty: any. Rules are sorted by host, then port, then mode, methods, paths; secrets by
  * name; lists within them sorted, without repeats. Rules of one host and port differ in methods and paths
  * only: they share mode and `private`. Methods and paths are for mode inspect. A document that is not
@@ -35,6 +43,10 @@
 #define RULES_METHODS_MAX 16   /* of one rule, each at most 31 bytes of RFC 9110 token */
 #define RULES_PATHS_MAX 32     /* of one rule, each at most 511 bytes */
 #define RULES_BIND_HOSTS_MAX 64
+#define RULES_BIND_PORTS_MAX 16
+#define RULES_ATTACH_MAX 8     /* secrets that one rule puts into a request */
+#define RULES_PLACEHOLDER_MIN 24
+#define RULES_PLACEHOLDER_MAX 256 /* with NUL; RFC 3986 unreserved characters, so no encoding changes it */
 
 enum rules_mode { RULES_INSPECT = 0, RULES_TUNNEL = 1, RULES_TCP = 2 };
 
@@ -48,6 +60,19 @@ enum rules_slot {
 #define RULES_SLOTS_DEFAULT (RULES_SLOT_HEADER | RULES_SLOT_BASIC)
 #define RULES_SLOTS_ALL 31u
 
+/* What becomes of a credential in a request that is neither ours nor a reference. */
+enum rules_foreign { RULES_FOREIGN_WARN = 0, RULES_FOREIGN_OFF = 1, RULES_FOREIGN_REFUSE = 2 };
+
+/* A secret that a rule puts into each request. HEADER: the field `name` is prefix, value, suffix; BASIC: the
+ * credentials before base64 are; QUERY: the parameter `name` is the value. What the request has of that
+ * name goes. */
+struct rules_attach {
+	char secret[RPC_NAME_MAX];
+	uint8_t slot;		 /* enum rules_slot: HEADER, BASIC or QUERY */
+	char name[64];		 /* BASIC: "" */
+	char prefix[64], suffix[64]; /* printable ASCII; QUERY: "" */
+};
+
 struct rules_rule {
 	char host[RPC_HOST_MAX]; /* exact name, "*.example.com", or an address when `private` */
 	uint16_t port;
@@ -57,6 +82,8 @@ struct rules_rule {
 	char (*methods)[32];	 /* owned by the document */
 	char (*paths)[512];	 /* globs: '*' within a segment; a segment "**" is any number of
 				  * segments, at the end one or more */
+	uint32_t attach_count;
+	struct rules_attach *attach; /* owned by the document */
 };
 
 struct rules_secret {
@@ -64,6 +91,11 @@ struct rules_secret {
 	uint32_t slots;		 /* of enum rules_slot; 0: unbound, refused everywhere */
 	uint32_t host_count;	 /* 0: unbound, refused everywhere */
 	char (*hosts)[RPC_HOST_MAX]; /* as in a rule; owned by the document */
+	uint32_t port_count, method_count, path_count; /* 0: any that a rule allows */
+	uint16_t ports[RULES_BIND_PORTS_MAX];
+	char (*methods)[32];	 /* owned by the document, as in a rule */
+	char (*paths)[512];
+	char placeholder[RULES_PLACEHOLDER_MAX]; /* "": none */
 };
 
 /* The document; changed only through the functions below. */
@@ -72,6 +104,7 @@ struct rules {
 	uint64_t version;
 	char created[21];	 /* RFC 3339, seconds, Z */
 	uint32_t owner;		 /* uid */
+	enum rules_foreign foreign;
 	uint32_t rule_count, secret_count;
 	struct rules_rule *rules;
 	struct rules_secret *secrets;
@@ -92,9 +125,15 @@ int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *
 int rules_add(struct rules *r, const struct rules_rule *rule, struct err *e) must_check;
 /* Removes every rule of that host (and port, when not 0). */
 int rules_remove(struct rules *r, const char *host, uint16_t port, struct err *e) must_check;
-/* Adds a secret's binding or replaces it. hosts NULL and count 0: unbound. */
+/* Adds a secret with all that is said of it, or replaces it. `s` stays the caller's. */
+int rules_put(struct rules *r, const struct rules_secret *s, struct err *e) must_check;
+/* Only hosts and slots; what else is said of it stays. hosts NULL and count 0: unbound. */
 int rules_bind(struct rules *r, const char *name, const char *const *hosts, size_t count, uint32_t slots,
 	       struct err *e) must_check;
+/* A list of injections as it stands in a document (jansson's json_t), not yet checked; NULL: none. Caller frees. */
+struct json_t;
+int rules_read_attach(const struct json_t *list, struct rules_attach **ret, uint32_t *ret_count,
+		      struct err *e) must_check;
 int rules_unbind(struct rules *r, const char *name, struct err *e) must_check;
 
 /* ---- syntax ---- */
@@ -107,6 +146,8 @@ bool rules_workspace_ok(const char *name); /* [a-z0-9][a-z0-9-]{0,62} */
 const char *rules_mode_word(enum rules_mode mode);
 int rules_slot_of(const char *word);   /* one RULES_SLOT_* bit, or 0 */
 const char *rules_slot_word(enum rules_slot slot);
+const char *rules_foreign_word(enum rules_foreign foreign);
+bool rules_foreign_of(const char *word, enum rules_foreign *ret);
 
 /* ---- questions ---- */
 /* "*.example.com" = one or more labels below, never the apex; otherwise equality. */
@@ -139,5 +180,22 @@ const struct rules_secret *rules_secret(const struct rules *r, const char *name)
  * inspect (else SECRET_HOST); whether this request is allowed is rules_judge's question. */
 enum reason rules_secret_may(const struct rules *r, const char *name, const char *host, uint16_t port,
 			     enum rules_slot slot);
+
+/* The same for one request: also SECRET_PATH, by the secret's own methods and paths. path: normalised, without
+ * query; NULL when it does not normalise: then a secret with paths goes nowhere. */
+enum reason rules_secret_may_in(const struct rules *r, const char *name, const char *host, uint16_t port,
+				enum rules_slot slot, const char *method, const char *path);
+
+/* Does anything here ask for the path, beside rules_has_paths: a secret's paths. */
+bool rules_secrets_have_paths(const struct rules *r);
+
+/* May any secret stand in the body of this request. */
+bool rules_body_secrets(const struct rules *r, const char *host, uint16_t port, const char *method,
+			const char *path);
+
+/* What the rules that allow this request put into it, of all of them: the number, or -E2BIG, or -EEXIST when two
+ * differ in what stands in one place. Pointers live as long as r. */
+int rules_attached(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path,
+		   const struct rules_attach *ret[RULES_ATTACH_MAX]) must_check;
 
 #endif

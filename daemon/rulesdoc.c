@@ -16,8 +16,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-#define DEPTH 4 /* document, list of rules, rule, list of paths */
+#define DEPTH 5 /* document, list of rules, rule, list of injections, injection */
 #define OWNER_MAX (UINT32_MAX - 1)
 
 /* ---- memory ---- */
@@ -41,9 +42,19 @@ static void rule_done(struct rules_rule *rule)
 {
 	free(rule->methods);
 	free(rule->paths);
+	free(rule->attach);
 	memset(rule, 0, sizeof(*rule));
 }
 OWN_CLEANUP(rule, struct rules_rule, rule_done)
+
+static void binding_done(struct rules_secret *s)
+{
+	free(s->hosts);
+	free(s->methods);
+	free(s->paths);
+	memset(s, 0, sizeof(*s));
+}
+OWN_CLEANUP(binding, struct rules_secret, binding_done)
 
 static bool created_ok(const char *s)
 {
@@ -85,7 +96,7 @@ struct rules *rules_free(struct rules *r)
 	for (uint32_t i = 0; i < r->rule_count; i++)
 		rule_done(&r->rules[i]);
 	for (uint32_t i = 0; i < r->secret_count; i++)
-		free(r->secrets[i].hosts);
+		binding_done(&r->secrets[i]);
 	free(r->rules);
 	free(r->secrets);
 	free(r);
@@ -139,6 +150,18 @@ static int rule_order(const struct rules_rule *a, const struct rules_rule *b)
 	return c;
 }
 
+/* RFC 9110 token. */
+static bool token_ok(const char *s)
+{
+	const char *at = s;
+
+	for (; *at; at++)
+		if (!((*at >= 'A' && *at <= 'Z') || (*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9') ||
+		      strchr("!#$%&'*+-.^_`|~", *at)))
+			return false;
+	return at > s;
+}
+
 /* RFC 9110 token, upper case. */
 static bool method_of(const char *typed, char out[32])
 {
@@ -151,12 +174,10 @@ static bool method_of(const char *typed, char out[32])
 			return false;
 		if (c >= 'a' && c <= 'z')
 			c = (char)(c - 32);
-		if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
-			return false;
 		out[n] = c;
 	}
 	out[n] = '\0';
-	return n > 0;
+	return token_ok(out);
 }
 
 /* "**" is a whole segment, and there is no "***". */
@@ -187,32 +208,149 @@ static int glob_of(const char *typed, char out[512], struct err *e)
 	return 0;
 }
 
-static int rule_lists(const struct rules_rule *in, struct rules_rule *t, struct err *e)
+static int methods_of(char (*in)[32], uint32_t count, char (**ret)[32], uint32_t *ret_count, struct err *e)
 {
+	auto_free void *list = calloc(count + 1u, sizeof(*in));
 	char show[JDOC_SHOW_MAX];
+	char(*t)[32] = list;
 
-	if (in->method_count > RULES_METHODS_MAX)
-		return err_set(e, -E2BIG, "%u methods are too many; at most %d fit", in->method_count,
-			       RULES_METHODS_MAX);
-	if (in->path_count > RULES_PATHS_MAX)
-		return err_set(e, -E2BIG, "%u paths are too many; at most %d fit", in->path_count, RULES_PATHS_MAX);
-	t->methods = calloc(in->method_count + 1u, sizeof(*t->methods));
-	t->paths = calloc(in->path_count + 1u, sizeof(*t->paths));
-	if (!t->methods || !t->paths)
+	if (count > RULES_METHODS_MAX)
+		return err_set(e, -E2BIG, "%u methods are too many; at most %d fit", count, RULES_METHODS_MAX);
+	if (!list)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < in->method_count; i++)
-		if (!method_of(in->methods[i], t->methods[i]))
+	for (uint32_t i = 0; i < count; i++)
+		if (!method_of(in[i], t[i]))
 			return err_set(e, -EINVAL, "method %s is not one; use names such as GET",
-				       jdoc_show(in->methods[i], show));
-	for (uint32_t i = 0; i < in->path_count; i++) {
-		int rc = glob_of(in->paths[i], t->paths[i], e);
+				       jdoc_show(in[i], show));
+	*ret_count = strings_sort(t, count, sizeof(*t));
+	*ret = take(list);
+	return 0;
+}
+
+static int paths_of(char (*in)[512], uint32_t count, char (**ret)[512], uint32_t *ret_count, struct err *e)
+{
+	auto_free void *list = calloc(count + 1u, sizeof(*in));
+	char(*t)[512] = list;
+
+	if (count > RULES_PATHS_MAX)
+		return err_set(e, -E2BIG, "%u paths are too many; at most %d fit", count, RULES_PATHS_MAX);
+	if (!list)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		int rc = glob_of(in[i], t[i], e);
 
 		if (rc)
 			return rc;
 	}
-	t->method_count = strings_sort(t->methods, in->method_count, sizeof(*t->methods));
-	t->path_count = strings_sort(t->paths, in->path_count, sizeof(*t->paths));
+	*ret_count = strings_sort(t, count, sizeof(*t));
+	*ret = take(list);
 	return 0;
+}
+
+/* ---- what a rule puts into a request ---- */
+
+static bool printable(const char *s)
+{
+	for (; *s; s++)
+		if (*s < ' ' || *s > '~' || *s == '"' || *s == '\\')
+			return false;
+	return true;
+}
+
+static bool unreserved(const char *s)
+{
+	for (; *s; s++)
+		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+		      strchr("-._~", *s)))
+			return false;
+	return true;
+}
+
+/* A field that frames, routes or is between us and the next hop is never set by a rule. */
+static bool field_settable(const char *name)
+{
+	static const char *const ours[] = {"host",	 "content-length", "transfer-encoding", "connection",
+					   "keep-alive", "te",		   "trailer",		"upgrade",
+					   "expect",	 "content-encoding", "content-type",	"http2-settings"};
+
+	if (!token_ok(name) || strncasecmp(name, "proxy-", 6) == 0 || strncasecmp(name, "x-as-", 5) == 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		if (strcasecmp(name, ours[i]) == 0)
+			return false;
+	return true;
+}
+
+static int attach_ok(const struct rules_attach *a, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+
+	if (!rules_name_ok(a->secret))
+		return err_set(e, -EINVAL, "inject: %s is no name of a secret", jdoc_show(a->secret, show));
+	if (!printable(a->prefix) || !printable(a->suffix))
+		return err_set(e, -EINVAL, "inject %s: what stands before and after the value is printable ASCII "
+			       "without quotes and backslashes", a->secret);
+	if (a->slot == RULES_SLOT_HEADER && field_settable(a->name))
+		return 0;
+	if (a->slot == RULES_SLOT_BASIC && !a->name[0])
+		return 0;
+	if (a->slot == RULES_SLOT_QUERY && a->name[0] && unreserved(a->name) && !a->prefix[0] && !a->suffix[0])
+		return 0;
+	if (a->slot == RULES_SLOT_HEADER)
+		return err_set(e, -EINVAL, "inject %s: %s is no header that a rule can set", a->secret,
+			       jdoc_show(a->name, show));
+	if (a->slot == RULES_SLOT_QUERY)
+		return err_set(e, -EINVAL, "inject %s: a query parameter has a name of letters, digits, '-', '.', "
+			       "'_' and '~', and nothing around its value", a->secret);
+	return err_set(e, -EINVAL, "inject %s: the slot is one of header, basic, query", a->secret);
+}
+
+static int attach_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct rules_attach));
+}
+
+/* Copies, so that no bytes after the strings' ends are in the comparison. */
+static void attach_copy(const struct rules_attach *a, struct rules_attach *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->slot = a->slot;
+	(void)snprintf(t->secret, sizeof(t->secret), "%s", a->secret);
+	(void)snprintf(t->name, sizeof(t->name), "%s", a->name);
+	(void)snprintf(t->prefix, sizeof(t->prefix), "%s", a->prefix);
+	(void)snprintf(t->suffix, sizeof(t->suffix), "%s", a->suffix);
+}
+
+static int rule_attach(const struct rules_rule *in, struct rules_rule *t, struct err *e)
+{
+	if (in->attach_count > RULES_ATTACH_MAX)
+		return err_set(e, -E2BIG, "%u secrets to inject are too many; at most %d fit", in->attach_count,
+			       RULES_ATTACH_MAX);
+	if (in->attach_count && in->mode != RULES_INSPECT)
+		return err_set(e, -EINVAL, "nothing is injected in mode %s; use inspect",
+			       rules_mode_word(in->mode));
+	t->attach = calloc(in->attach_count + 1u, sizeof(*t->attach));
+	if (!t->attach)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < in->attach_count; i++) {
+		int rc = attach_ok(&in->attach[i], e);
+
+		if (rc)
+			return rc;
+		attach_copy(&in->attach[i], &t->attach[i]);
+	}
+	t->attach_count = in->attach_count;
+	qsort(t->attach, t->attach_count, sizeof(*t->attach), attach_cmp);
+	return 0;
+}
+
+static int rule_lists(const struct rules_rule *in, struct rules_rule *t, struct err *e)
+{
+	int rc = methods_of(in->methods, in->method_count, &t->methods, &t->method_count, e);
+
+	if (!rc)
+		rc = paths_of(in->paths, in->path_count, &t->paths, &t->path_count, e);
+	return rc ? rc : rule_attach(in, t, e);
 }
 
 /* What no rule may say, host and lists being good. */
@@ -354,43 +492,141 @@ static int bind_hosts(const char *const *hosts, size_t count, char (**ret)[RPC_H
 	return 0;
 }
 
-int rules_bind(struct rules *r, const char *name, const char *const *hosts, size_t count, uint32_t slots,
-	       struct err *e)
+static int bind_ports(const struct rules_secret *in, struct rules_secret *t, struct err *e)
 {
-	struct rules_secret s = {.slots = slots};
-	uint32_t at = 0;
-	bool there;
+	if (in->port_count > RULES_BIND_PORTS_MAX)
+		return err_set(e, -E2BIG, "%u ports are too many; a secret is bound to at most %d", in->port_count,
+			       RULES_BIND_PORTS_MAX);
+	for (uint32_t i = 0; i < in->port_count; i++) {
+		uint32_t at = 0;
+
+		if (!in->ports[i])
+			return err_set(e, -EINVAL, "port 0 is out of range; use 1 to 65535");
+		while (at < t->port_count && t->ports[at] < in->ports[i])
+			at++;
+		if (at < t->port_count && t->ports[at] == in->ports[i])
+			continue;
+		memmove(&t->ports[at + 1], &t->ports[at], (t->port_count - at) * sizeof(t->ports[0]));
+		t->ports[at] = in->ports[i];
+		t->port_count++;
+	}
+	return 0;
+}
+
+/* Found nowhere by chance, changed by no encoding, and never part of another one: so each place in a request
+ * means one secret or none. */
+static int bind_placeholder(const struct rules *r, const struct rules_secret *s, struct err *e)
+{
+	size_t n = strlen(s->placeholder);
+
+	if (!n)
+		return 0;
+	if (n < RULES_PLACEHOLDER_MIN || !unreserved(s->placeholder) || strstr(s->placeholder, "agentsecrets"))
+		return err_set(e, -EINVAL, "a placeholder has %d to %d letters, digits, '-', '.', '_' and '~', and no "
+			       "\"agentsecrets\" in it", RULES_PLACEHOLDER_MIN, RULES_PLACEHOLDER_MAX - 1);
+	for (uint32_t i = 0; i < r->secret_count; i++) {
+		const char *other = r->secrets[i].placeholder;
+
+		if (other[0] && strcmp(r->secrets[i].name, s->name) != 0 &&
+		    (strstr(other, s->placeholder) || strstr(s->placeholder, other)))
+			return err_set(e, -EEXIST, "the placeholder of %s is the same, or part of this one",
+				       r->secrets[i].name);
+	}
+	return 0;
+}
+
+/* A copy of `in` as the document has it. */
+static int bind_of(const struct rules *r, const struct rules_secret *in, struct rules_secret *ret, struct err *e)
+{
+	struct rules_secret t = {.slots = in->slots};
+	auto_(binding) struct rules_secret *undo = &t;
+	const char *hosts[RULES_BIND_HOSTS_MAX];
 	int rc;
 
-	if (!rules_name_ok(name))
+	if (!rules_name_ok(in->name))
 		return err_set(e, -EINVAL, "a secret's name is A-Z, 0-9 and '_', does not begin with a digit, and "
 			       "has at most 128 bytes");
-	if (slots & ~RULES_SLOTS_ALL)
+	if (in->slots & ~RULES_SLOTS_ALL)
 		return err_set(e, -EINVAL, "a slot is one of basic, body, header, path, query");
-	if (count > RULES_BIND_HOSTS_MAX)
-		return err_set(e, -E2BIG, "%zu hosts are too many; a secret goes to at most %d", count,
+	if (in->host_count > RULES_BIND_HOSTS_MAX)
+		return err_set(e, -E2BIG, "%u hosts are too many; a secret goes to at most %d", in->host_count,
 			       RULES_BIND_HOSTS_MAX);
-	while (at < r->secret_count && strcmp(r->secrets[at].name, name) < 0)
-		at++;
-	there = at < r->secret_count && strcmp(r->secrets[at].name, name) == 0;
-	if (!there && r->secret_count >= RULES_SECRETS_MAX)
-		return err_set(e, -E2BIG, "the workspace is full; it holds at most %d secrets", RULES_SECRETS_MAX);
-	memcpy(s.name, name, strlen(name) + 1);
-	rc = bind_hosts(hosts, count, &s.hosts, &s.host_count, e);
+	for (uint32_t i = 0; i < in->host_count; i++)
+		hosts[i] = in->hosts[i];
+	memcpy(t.name, in->name, strlen(in->name) + 1);
+	memcpy(t.placeholder, in->placeholder, strlen(in->placeholder) + 1);
+	rc = bind_hosts(hosts, in->host_count, &t.hosts, &t.host_count, e);
+	if (!rc)
+		rc = bind_ports(in, &t, e);
+	if (!rc)
+		rc = methods_of(in->methods, in->method_count, &t.methods, &t.method_count, e);
+	if (!rc)
+		rc = paths_of(in->paths, in->path_count, &t.paths, &t.path_count, e);
+	if (!rc)
+		rc = bind_placeholder(r, &t, e);
 	if (rc)
 		return rc;
-	if (!there && grow(&r->secrets, r->secret_count, sizeof(*r->secrets))) {
-		free(s.hosts);
+	*ret = t;
+	undo = NULL;
+	return 0;
+}
+
+int rules_put(struct rules *r, const struct rules_secret *in, struct err *e)
+{
+	auto_(binding) struct rules_secret *undo = NULL;
+	struct rules_secret s;
+	uint32_t at = 0;
+	bool there;
+	int rc = bind_of(r, in, &s, e);
+
+	if (rc)
+		return rc;
+	undo = &s;
+	while (at < r->secret_count && strcmp(r->secrets[at].name, s.name) < 0)
+		at++;
+	there = at < r->secret_count && strcmp(r->secrets[at].name, s.name) == 0;
+	if (!there && r->secret_count >= RULES_SECRETS_MAX)
+		return err_set(e, -E2BIG, "the workspace is full; it holds at most %d secrets", RULES_SECRETS_MAX);
+	if (!there && grow(&r->secrets, r->secret_count, sizeof(*r->secrets)))
 		return -ENOMEM;
-	}
 	if (there) {
-		free(r->secrets[at].hosts);
+		binding_done(&r->secrets[at]);
 	} else {
 		memmove(&r->secrets[at + 1], &r->secrets[at], (r->secret_count - at) * sizeof(s));
 		r->secret_count++;
 	}
 	r->secrets[at] = s;
+	undo = NULL;
 	return 0;
+}
+
+int rules_bind(struct rules *r, const char *name, const char *const *hosts, size_t count, uint32_t slots,
+	       struct err *e)
+{
+	const struct rules_secret *old = rules_secret(r, name);
+	struct rules_secret s = old ? *old : (struct rules_secret){0};
+	auto_free char(*list)[RPC_HOST_MAX] = NULL;
+
+	if (count > RULES_BIND_HOSTS_MAX)
+		return err_set(e, -E2BIG, "%zu hosts are too many; a secret goes to at most %d", count,
+			       RULES_BIND_HOSTS_MAX);
+	list = calloc(count + 1, RPC_HOST_MAX);
+	if (!list)
+		return -ENOMEM;
+	if (!rules_name_ok(name))
+		return err_set(e, -EINVAL, "a secret's name is A-Z, 0-9 and '_', does not begin with a digit, and "
+			       "has at most 128 bytes");
+	memcpy(s.name, name, strlen(name) + 1);
+	for (size_t i = 0; i < count; i++) {
+		int rc = rules_host(hosts[i], true, true, list[i], e);
+
+		if (rc)
+			return rc;
+	}
+	s.hosts = list;
+	s.host_count = (uint32_t)count;
+	s.slots = slots;
+	return rules_put(r, &s, e);
 }
 
 int rules_unbind(struct rules *r, const char *name, struct err *e)
@@ -402,7 +638,7 @@ int rules_unbind(struct rules *r, const char *name, struct err *e)
 		at++;
 	if (at == r->secret_count)
 		return err_set(e, -ENOENT, "there is no secret %s in this workspace", jdoc_show(name, show));
-	free(r->secrets[at].hosts);
+	binding_done(&r->secrets[at]);
 	r->secret_count--;
 	memmove(&r->secrets[at], &r->secrets[at + 1], (r->secret_count - at) * sizeof(*r->secrets));
 	return 0;
@@ -446,23 +682,82 @@ static int strings_of(const json_t *list, const char *what, size_t size, void *r
 	return 0;
 }
 
-static int rule_read_lists(json_t *o, struct rules_rule *t, struct err *e)
+/* Methods and paths, of a rule or of a secret. */
+static int lists_read(json_t *o, char (**methods)[32], uint32_t *method_count, char (**paths)[512],
+		      uint32_t *path_count, struct err *e)
 {
-	const json_t *methods = NULL, *paths = NULL;
-	int rc = jdoc_strs(o, "methods", RULES_METHODS_MAX, &methods, e);
+	const json_t *m = NULL, *p = NULL;
+	int rc = jdoc_strs(o, "methods", RULES_METHODS_MAX, &m, e);
 
 	if (!rc)
-		rc = jdoc_strs(o, "paths", RULES_PATHS_MAX, &paths, e);
+		rc = jdoc_strs(o, "paths", RULES_PATHS_MAX, &p, e);
 	if (!rc)
-		rc = strings_of(methods, "method", sizeof(*t->methods), &t->methods, &t->method_count, e);
+		rc = strings_of(m, "method", sizeof(**methods), methods, method_count, e);
 	if (!rc)
-		rc = strings_of(paths, "path", sizeof(*t->paths), &t->paths, &t->path_count, e);
+		rc = strings_of(p, "path", sizeof(**paths), paths, path_count, e);
 	return rc;
+}
+
+/* A string of at most size - 1 bytes; "" when it is missing. */
+static int text_read(const json_t *o, const char *field, char *ret, size_t size, struct err *e)
+{
+	const char *s = "";
+	int rc = jdoc_str(o, field, &s, e);
+
+	if (!rc && strlen(s) >= size)
+		rc = err_set(e, -EINVAL, "%s is longer than %zu bytes", field, size - 1);
+	if (!rc)
+		memcpy(ret, s, strlen(s) + 1);
+	return rc;
+}
+
+static int attach_read(json_t *o, struct rules_attach *a, struct err *e)
+{
+	static const char *const fields[] = {"secret", "slot", "name", "prefix", "suffix"};
+	const char *slot = "";
+	int rc = jdoc_fields(o, fields, ARRAY_SIZE(fields), e);
+
+	if (!rc)
+		rc = text_read(o, "secret", a->secret, sizeof(a->secret), e);
+	if (!rc)
+		rc = jdoc_str(o, "slot", &slot, e);
+	if (!rc)
+		rc = text_read(o, "name", a->name, sizeof(a->name), e);
+	if (!rc)
+		rc = text_read(o, "prefix", a->prefix, sizeof(a->prefix), e);
+	if (!rc)
+		rc = text_read(o, "suffix", a->suffix, sizeof(a->suffix), e);
+	a->slot = (uint8_t)rules_slot_of(slot);
+	return rc;
+}
+
+int rules_read_attach(const json_t *list, struct rules_attach **ret, uint32_t *ret_count, struct err *e)
+{
+	auto_free struct rules_attach *t = NULL;
+	size_t n = json_array_size(list);
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || n > RULES_ATTACH_MAX)
+		return err_set(e, -EINVAL, "inject must be a list, [...], of at most %d", RULES_ATTACH_MAX);
+	t = calloc(n + 1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		int rc = attach_read(json_array_get(list, i), &t[i], e);
+
+		if (rc)
+			return err_in(e, rc, "inject %zu", i + 1);
+	}
+	*ret_count = (uint32_t)n;
+	*ret = take(t);
+	return 0;
 }
 
 static int rule_read(json_t *o, struct rules *r, struct err *e)
 {
-	static const char *const fields[] = {"host", "port", "mode", "methods", "paths", "private"};
+	static const char *const fields[] = {"host",    "port",    "mode",  "methods",
+					     "paths",   "private", "inject"};
 	struct rules_rule t = {.mode = RULES_INSPECT};
 	auto_(rule) struct rules_rule *undo = &t;
 	const char *host = NULL, *mode = "inspect";
@@ -485,7 +780,9 @@ static int rule_read(json_t *o, struct rules *r, struct err *e)
 	if (!rc)
 		rc = jdoc_bool(o, "private", &t.private, e);
 	if (!rc)
-		rc = rule_read_lists(o, &t, e);
+		rc = lists_read(o, &t.methods, &t.method_count, &t.paths, &t.path_count, e);
+	if (!rc)
+		rc = rules_read_attach(json_object_get(o, "inject"), &t.attach, &t.attach_count, e);
 	t.port = (uint16_t)port;
 	return rc ? rc : rules_add(r, undo, e);
 }
@@ -507,13 +804,40 @@ static int slots_read(const json_t *list, uint32_t *ret, struct err *e)
 	return 0;
 }
 
+static int ports_read(json_t *o, struct rules_secret *s, struct err *e)
+{
+	json_t *list = json_object_get(o, "ports");
+
+	if (list && (!json_is_array(list) || json_array_size(list) > RULES_BIND_PORTS_MAX))
+		return err_set(e, -EINVAL, "ports must be a list of at most %d numbers", RULES_BIND_PORTS_MAX);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		json_int_t n = json_integer_value(json_array_get(list, i));
+
+		if (n < 1 || n > 65535)
+			return err_set(e, -EINVAL, "ports: entry %zu is no number from 1 to 65535", i + 1);
+		s->ports[s->port_count++] = (uint16_t)n;
+	}
+	return 0;
+}
+
+/* What a secret is bound to beside hosts and slots. */
+static int secret_read_more(json_t *o, struct rules_secret *s, struct err *e)
+{
+	int rc = ports_read(o, s, e);
+
+	if (!rc)
+		rc = lists_read(o, &s->methods, &s->method_count, &s->paths, &s->path_count, e);
+	return rc ? rc : text_read(o, "placeholder", s->placeholder, sizeof(s->placeholder), e);
+}
+
 static int secret_read(json_t *o, struct rules *r, struct err *e)
 {
-	static const char *const fields[] = {"name", "hosts", "slots"};
-	const char *hosts[RULES_BIND_HOSTS_MAX], *name = NULL;
+	static const char *const fields[] = {"name",  "hosts",   "slots",      "ports",
+					     "methods", "paths", "placeholder"};
+	struct rules_secret s = {.slots = RULES_SLOTS_DEFAULT};
+	auto_(binding) struct rules_secret *done = &s;
 	const json_t *host_list = NULL, *slot_list = NULL;
-	uint32_t slots = RULES_SLOTS_DEFAULT;
-	size_t count;
+	const char *name = NULL;
 	int rc;
 
 	rc = jdoc_fields(o, fields, ARRAY_SIZE(fields), e);
@@ -522,19 +846,22 @@ static int secret_read(json_t *o, struct rules *r, struct err *e)
 	if (!rc && !name)
 		rc = err_set(e, -EINVAL, "there is no name");
 	if (!rc)
+		rc = text_read(o, "name", s.name, sizeof(s.name), e);
+	if (!rc)
 		rc = jdoc_strs(o, "hosts", RULES_BIND_HOSTS_MAX, &host_list, e);
+	if (!rc)
+		rc = strings_of(host_list, "host", sizeof(*s.hosts), &s.hosts, &s.host_count, e);
 	if (!rc)
 		rc = jdoc_strs(o, "slots", 5, &slot_list, e);
 	if (!rc && slot_list)
-		rc = slots_read(slot_list, &slots, e);
+		rc = slots_read(slot_list, &s.slots, e);
+	if (!rc)
+		rc = secret_read_more(o, &s, e);
 	if (rc)
 		return rc;
 	if (rules_secret(r, name))
 		return err_set(e, -EEXIST, "the name stands in an earlier one too");
-	count = host_list ? json_array_size(host_list) : 0;
-	for (size_t i = 0; i < count; i++)
-		hosts[i] = jdoc_at(host_list, i);
-	return rules_bind(r, name, hosts, count, slots, e);
+	return rules_put(r, done, e);
 }
 
 /* Each element of a list through `read`; an error says which one ("rule 3 (api.x.com)"). */
@@ -565,12 +892,14 @@ static int list_read(json_t *doc, const char *list, const char *what, const char
 static int head_read(json_t *doc, struct rules **ret, struct err *e)
 {
 	static const char *const fields[] = {"format", "workspace", "version", "created", "owner", "rules",
-					     "secrets"};
+					     "secrets", "foreign_credentials"};
+	const size_t needed = ARRAY_SIZE(fields) - 1; /* the last one may be missing */
 	uint64_t format = 0, version = 0, owner = 0;
-	const char *workspace = NULL, *created = NULL;
+	const char *workspace = NULL, *created = NULL, *foreign = "warn";
+	enum rules_foreign mode = RULES_FOREIGN_WARN;
 	int rc = jdoc_fields(doc, fields, ARRAY_SIZE(fields), e);
 
-	for (size_t i = 0; !rc && i < ARRAY_SIZE(fields); i++)
+	for (size_t i = 0; !rc && i < needed; i++)
 		if (!json_object_get(doc, fields[i]))
 			rc = err_set(e, -EINVAL, "there is no field \"%s\"", fields[i]);
 	if (!rc)
@@ -583,8 +912,12 @@ static int head_read(json_t *doc, struct rules **ret, struct err *e)
 		rc = jdoc_str(doc, "created", &created, e);
 	if (!rc)
 		rc = jdoc_uint(doc, "owner", 0, OWNER_MAX, &owner, e);
+	if (!rc)
+		rc = jdoc_str(doc, "foreign_credentials", &foreign, e);
 	if (rc)
 		return rc;
+	if (!rules_foreign_of(foreign, &mode))
+		return err_set(e, -EINVAL, "foreign_credentials is one of off, warn, refuse");
 	if (!rules_workspace_ok(workspace))
 		return err_set(e, -EINVAL, "a workspace's name is a-z, 0-9 and '-', does not begin with '-', and "
 			       "has at most 63 bytes");
@@ -594,6 +927,7 @@ static int head_read(json_t *doc, struct rules **ret, struct err *e)
 	if (!*ret)
 		return -ENOMEM;
 	(*ret)->version = version;
+	(*ret)->foreign = mode;
 	return 0;
 }
 
@@ -629,12 +963,12 @@ int rules_parse(const char *text, size_t len, bool strict, struct rules **ret, s
 
 /* ---- writing ---- */
 
-/* What is in a document never needs an escape: hosts, tokens, names and normalised paths. */
+/* What is in a document never needs an escape: hosts, tokens, names, normalised paths and what attach_ok() took. */
 static void put_str(struct wr *w, const char *s)
 {
 	wr_u8(w, '"');
 	for (; *s; s++) {
-		assert(*s > ' ' && *s < 0x7f && *s != '"' && *s != '\\');
+		assert(*s >= ' ' && *s < 0x7f && *s != '"' && *s != '\\');
 		wr_u8(w, (uint8_t)*s);
 	}
 	wr_u8(w, '"');
@@ -664,6 +998,23 @@ static void put_list(struct wr *w, const char *name, const void *strings, uint32
 	wr_u8(w, ']');
 }
 
+static void put_attach(struct wr *w, const struct rules_rule *rule)
+{
+	for (uint32_t i = 0; i < rule->attach_count; i++) {
+		const struct rules_attach *a = &rule->attach[i];
+
+		wr_str(w, i ? ",{" : ",\"inject\":[{");
+		put_field(w, "\"secret\":", a->secret);
+		put_field(w, ",\"slot\":", rules_slot_word((enum rules_slot)a->slot));
+		put_field(w, ",\"name\":", a->name);
+		put_field(w, ",\"prefix\":", a->prefix);
+		put_field(w, ",\"suffix\":", a->suffix);
+		wr_u8(w, '}');
+	}
+	if (rule->attach_count)
+		wr_u8(w, ']');
+}
+
 static void put_rule(struct wr *w, const struct rules_rule *rule)
 {
 	put_field(w, "{\"host\":", rule->host);
@@ -671,7 +1022,23 @@ static void put_rule(struct wr *w, const struct rules_rule *rule)
 	put_field(w, ",\"mode\":", rules_mode_word(rule->mode));
 	put_list(w, ",\"methods\":", rule->methods, rule->method_count, sizeof(*rule->methods));
 	put_list(w, ",\"paths\":", rule->paths, rule->path_count, sizeof(*rule->paths));
-	wr_str(w, rule->private ? ",\"private\":true}" : ",\"private\":false}");
+	wr_str(w, rule->private ? ",\"private\":true" : ",\"private\":false");
+	put_attach(w, rule);
+	wr_u8(w, '}');
+}
+
+static void put_secret_more(struct wr *w, const struct rules_secret *s)
+{
+	for (uint32_t i = 0; i < s->port_count; i++)
+		put_uint(w, i ? "," : ",\"ports\":[", s->ports[i]);
+	if (s->port_count)
+		wr_u8(w, ']');
+	if (s->method_count)
+		put_list(w, ",\"methods\":", s->methods, s->method_count, sizeof(*s->methods));
+	if (s->path_count)
+		put_list(w, ",\"paths\":", s->paths, s->path_count, sizeof(*s->paths));
+	if (s->placeholder[0])
+		put_field(w, ",\"placeholder\":", s->placeholder);
 }
 
 static void put_secret(struct wr *w, const struct rules_secret *s)
@@ -687,7 +1054,9 @@ static void put_secret(struct wr *w, const struct rules_secret *s)
 			put_field(w, comma, slots[i]);
 			comma = ",";
 		}
-	wr_str(w, "]}");
+	wr_u8(w, ']');
+	put_secret_more(w, s);
+	wr_u8(w, '}');
 }
 
 int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *e)
@@ -702,6 +1071,8 @@ int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *
 	put_uint(&w, ",\"version\":", r->version);
 	put_field(&w, ",\"created\":", r->created);
 	put_uint(&w, ",\"owner\":", r->owner);
+	if (r->foreign != RULES_FOREIGN_WARN)
+		put_field(&w, ",\"foreign_credentials\":", rules_foreign_word(r->foreign));
 	wr_str(&w, ",\"rules\":[");
 	for (uint32_t i = 0; i < r->rule_count; i++) {
 		wr_str(&w, i ? "," : "");

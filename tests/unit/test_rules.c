@@ -269,7 +269,7 @@ static void refuses_heads(void **state)
 	refused_doc(HEAD("1", "\"w\"", "1", GOOD_TIME, "0") "\n", true, "canonical form from byte");
 	memset(deep, '[', sizeof(deep) - 1);
 	deep[sizeof(deep) - 1] = '\0';
-	refused_doc(deep, false, "nested more than 4 deep");
+	refused_doc(deep, false, "nested more than 5 deep");
 }
 
 static void refuses_too_much(void **state)
