@@ -137,6 +137,7 @@ static int one_rule(const struct cli *c, const char *typed, json_t **ret, struct
 {
 	auto_json json_t *rule = json_object();
 	const char *mode = args_value(&c->args, 'm'), *port = args_value(&c->args, 'p');
+	const char *cert = args_value(&c->args, 'C');
 	char host[TYPED_HOST_MAX];
 	uint16_t number = 0;
 	int rc = typed_host(typed, host, &number, e);
@@ -155,7 +156,9 @@ static int one_rule(const struct cli *c, const char *typed, json_t **ret, struct
 	    add_field(rule, "mode", mode ? json_string(mode) : NULL) ||
 	    add_field(rule, "methods", all_values(c, 'M')) ||
 	    add_field(rule, "paths", all_values(c, 'P')) ||
-	    add_field(rule, "private", args_value(&c->args, 'r') ? json_true() : NULL))
+	    add_field(rule, "private", args_value(&c->args, 'r') ? json_true() : NULL) ||
+	    add_field(rule, "upgrade", args_value(&c->args, 'u') ? json_true() : NULL) ||
+	    add_field(rule, "client_cert", cert ? json_string(cert) : NULL))
 		return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
 	*ret = take(rule);
 	return 0;
@@ -235,9 +238,18 @@ static json_t *joined(const json_t *list, const char *none)
 	return json_string(none);
 }
 
+static json_t *rule_options(const json_t *r)
+{
+	const char *cert = client_text(r, "client_cert");
+
+	return json_sprintf("%s%s%s%s", json_is_true(json_object_get(r, "private")) ? "private " : "",
+			    json_is_true(json_object_get(r, "upgrade")) ? "upgrade " : "",
+			    cert[0] ? "client-cert=" : "", cert);
+}
+
 int cmd_allowlist_list(struct cli *c)
 {
-	static const char *const heads[] = {"HOST", "PORT", "MODE", "METHODS", "PATHS", "PRIVATE"};
+	static const char *const heads[] = {"HOST", "PORT", "MODE", "METHODS", "PATHS", "OPTIONS"};
 	auto_json json_t *a = NULL, *rows = json_array();
 	const json_t *r;
 	struct err e = {""};
@@ -249,10 +261,9 @@ int cmd_allowlist_list(struct cli *c)
 		return show_json(a);
 	json_array_foreach(json_object_get(a, "rules"), i, r)
 		(void)json_array_append_new(
-			rows, json_pack("[s,o,s,o,o,s]", client_text(r, "host"), number_text(r, "port"),
+			rows, json_pack("[s,o,s,o,o,o]", client_text(r, "host"), number_text(r, "port"),
 					client_text(r, "mode"), joined(json_object_get(r, "methods"), "any"),
-					joined(json_object_get(r, "paths"), "any"),
-					json_is_true(json_object_get(r, "private")) ? "yes" : ""));
+					joined(json_object_get(r, "paths"), "any"), rule_options(r)));
 	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
 	return show_end();
 }

@@ -26,8 +26,10 @@ static const struct args_option options[] = {
 	{'M', "method", 0, "METHOD", "only this method; may be repeated"},
 	{'P', "path", 0, "GLOB", "only paths like this; * stays within a segment, ** does not; may be repeated"},
 	{'r', "private", 0, NULL, "the host may have a private address"},
+	{'u', "upgrade", 0, NULL, "send its plain http:// requests over TLS, to this port"},
+	{'C', "client-cert", 0, "NAME", "secret with the certificate and key (PEM) that the host wants to see"},
 	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
-	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic"},
+	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic; or client_cert"},
 	{'a', "all", 0, NULL, "refused UDP connects too, by which resolvers sort addresses: nothing was sent"},
 	{'k', "kill", 0, NULL, "end the process that holds what cannot be put under guard"},
 	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
@@ -48,8 +50,12 @@ static const struct args_command commands[] = {
 	 cmd_workspace_delete},
 	{"workspace allowlist add", "HOST[:PORT]...", "allow hosts",
 	 "HOST is a name (api.stripe.com) or *.example.com, which stands for every name below\n"
-	 "example.com and not for itself. Nothing is allowed that is not listed.",
-	 "jwpmMPr", 1, -1, false, cmd_allowlist_add},
+	 "example.com and not for itself. Nothing is allowed that is not listed.\n\n"
+	 "Modes: inspect, the default: HTTP, over TLS that ends here, with credentials. tunnel: TLS that is\n"
+	 "not opened, for clients that pin a certificate or show their own; it carries no credential of\n"
+	 "ours. tcp: anything else (Postgres, Redis, SSH), straight to the addresses of this name.\n\n"
+	 "  agentsecrets workspace allowlist add db.example.com --mode tcp --port 5432",
+	 "jwpmMPruC", 1, -1, false, cmd_allowlist_add},
 	{"workspace allowlist remove", "HOST...", "allow them no more", "All rules of each host go.", "jw", 1, -1, false,
 	 cmd_allowlist_remove},
 	{"workspace allowlist list", "", "what is allowed", NULL, "jw", 0, 0, false, cmd_allowlist_list},

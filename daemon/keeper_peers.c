@@ -101,7 +101,7 @@ static int keeper_sign_leaf(void *ctx, uint32_t peer, struct rpc_msg *m)
 
 static bool keeper_slot_ok(uint16_t slot)
 {
-	return slot != 0 && (slot & (slot - 1)) == 0 && (slot & ~RULES_SLOTS_ALL) == 0;
+	return slot != 0 && (slot & (slot - 1)) == 0 && (slot & ~RULES_SLOTS_KNOWN) == 0;
 }
 
 /* May this credential go out; *ret_workspace is the guard's own then. */

@@ -41,12 +41,12 @@ static int ops_slots(struct ops *o, uint32_t *ret)
 		if (!slot)
 			return err_set(
 				o->e, -EINVAL,
-				"there is no such slot; use header, basic, query, path or body");
+				"there is no such slot; use header, basic, query, path, body or client_cert");
 		*ret |= (uint32_t)slot;
 	}
 	return *ret ? 0
 		    : err_set(o->e, -EINVAL,
-			      "slots must be a list of header, basic, query, path, body");
+			      "slots must be a list of header, basic, query, path, body, client_cert");
 }
 
 /* The binding as asked for; without hosts or slots the old ones stay. */
@@ -114,7 +114,7 @@ int ops_secrets_list(struct ops *o)
 	for (i = 0; i < r->secret_count; i++) {
 		json_t *slots = json_array();
 
-		for (bit = 1; bit <= RULES_SLOTS_ALL; bit <<= 1)
+		for (bit = 1; bit <= RULES_SLOTS_KNOWN; bit <<= 1)
 			if (r->secrets[i].slots & bit)
 				(void)json_array_append_new(
 					slots, json_string(rules_slot_word((enum rules_slot)bit)));

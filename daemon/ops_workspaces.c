@@ -144,8 +144,9 @@ static void ops_rule_done(struct rules_rule *r)
 
 static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 {
-	static const char *const fields[] = {"host", "port", "mode", "methods", "paths", "private"};
-	const char *host = NULL, *mode = "inspect";
+	static const char *const fields[] = {"host",  "port",    "mode",    "methods",
+					     "paths", "private", "upgrade", "client_cert"};
+	const char *host = NULL, *mode = "inspect", *cert = "";
 	uint64_t port = 443;
 	void *methods = NULL, *paths = NULL;
 	int rc = jdoc_fields(in, fields, ARRAY_SIZE(fields), o->e);
@@ -159,14 +160,22 @@ static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 		rc = jdoc_uint(in, "port", 1, 65535, &port, o->e);
 	if (rc == 0)
 		rc = jdoc_bool(in, "private", &r->private, o->e);
+	if (rc == 0)
+		rc = jdoc_bool(in, "upgrade", &r->upgrade, o->e);
+	if (rc == 0)
+		rc = jdoc_str(in, "client_cert", &cert, o->e);
 	if (rc < 0)
 		return rc;
 	if (!host)
 		return err_set(o->e, -EINVAL, "a rule needs a host");
 	if (ops_mode(mode, &r->mode) < 0)
 		return err_set(o->e, -EINVAL, "there is no such mode; use inspect, tunnel or tcp");
-	if (r->mode != RULES_INSPECT)
-		return err_set(o->e, -ENOTSUP, "mode %s is not in this version; use inspect", mode);
+	if (r->mode != RULES_INSPECT || r->upgrade || cert[0])
+		return err_set(o->e, -ENOTSUP, "only mode inspect is in this version, without upgrade and client_cert");
+	if (strlen(cert) >= sizeof(r->client_cert))
+		return err_set(o->e, -EINVAL, "client_cert is longer than the %zu bytes of a name",
+			       sizeof(r->client_cert) - 1);
+	memcpy(r->client_cert, cert, strlen(cert) + 1);
 	rc = rules_host(host, true, r->private, r->host, o->e);
 	if (rc == 0)
 		rc = ops_strings(o, "methods", json_object_get(in, "methods"), 32,
@@ -256,13 +265,17 @@ int ops_allowlist_list(struct ops *o)
 
 	for (i = 0; i < r->rule_count; i++) {
 		const struct rules_rule *x = &r->rules[i];
+		json_t *rule = json_pack(
+			"{s:s, s:i, s:s, s:o, s:o, s:b}", "host", x->host, "port", (int)x->port,
+			"mode", rules_mode_word((enum rules_mode)x->mode), "methods",
+			ops_list(x->methods, 32, x->method_count), "paths",
+			ops_list(x->paths, 512, x->path_count), "private", x->private);
 
-		(void)json_array_append_new(
-			list,
-			json_pack("{s:s, s:i, s:s, s:o, s:o, s:b}", "host", x->host, "port",
-				  (int)x->port, "mode", rules_mode_word((enum rules_mode)x->mode),
-				  "methods", ops_list(x->methods, 32, x->method_count), "paths",
-				  ops_list(x->paths, 512, x->path_count), "private", x->private));
+		if (x->upgrade)
+			(void)json_object_set_new(rule, "upgrade", json_true());
+		if (x->client_cert[0])
+			(void)json_object_set_new(rule, "client_cert", json_string(x->client_cert));
+		(void)json_array_append_new(list, rule);
 	}
 	ops_set(o, "workspace", json_string(r->workspace));
 	ops_set(o, "version", json_integer((json_int_t)r->version));

@@ -86,7 +86,7 @@ static const struct {
 	enum rules_slot slot;
 } rules_slots[] = {
 	{"header", RULES_SLOT_HEADER}, {"basic", RULES_SLOT_BASIC}, {"query", RULES_SLOT_QUERY},
-	{"path", RULES_SLOT_PATH},     {"body", RULES_SLOT_BODY},
+	{"path", RULES_SLOT_PATH},     {"body", RULES_SLOT_BODY},   {"client_cert", RULES_SLOT_CERT},
 };
 
 int rules_slot_of(const char *word)
@@ -502,6 +502,23 @@ const struct rules_rule *rules_find(const struct rules *r, const char *host, uin
 	return deciding(r, host, port, &from, &to, why) ? &r->rules[from] : NULL;
 }
 
+const struct rules_rule *rules_upgrade(const struct rules *r, const char *host)
+{
+	struct patterns w;
+
+	if (!patterns_first(&w, host))
+		return NULL;
+	do {
+		for (size_t i = first_rule(r, w.at, 0); rule_is(r, i, w.at); i++) {
+			if (r->rules[i].upgrade)
+				return &r->rules[i];
+			if (r->rules[i].port == 80)
+				return NULL; /* more particular than any that is still to come */
+		}
+	} while (patterns_next(&w));
+	return NULL;
+}
+
 static bool lists_allow(char (*methods)[32], uint32_t method_count, char (*paths)[512], uint32_t path_count,
 			const char *method, const char *path)
 {
@@ -641,7 +658,9 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 	rule = rules_find(r, host, port, &why);
 	if (!rule || rule->mode != RULES_INSPECT)
 		return REASON_SECRET_HOST;
-	if ((slot & (slot - 1)) || !(slot & s->slots & RULES_SLOTS_ALL))
+	if ((slot & (slot - 1)) || !(slot & s->slots & RULES_SLOTS_KNOWN))
+		return REASON_SECRET_SLOT;
+	if (slot == RULES_SLOT_CERT && strcmp(rule->client_cert, name) != 0)
 		return REASON_SECRET_SLOT;
 	return REASON_NONE;
 }

@@ -11,6 +11,8 @@
  *
  * Written only when they say something, so that older documents stay what they are:
  *	"foreign_credentials":"off" or "refuse"		after owner; else "warn"
+ *	"upgrade":true,"client_cert":"CORP_CERT"	after private: plain requests to port 80 go to this rule's port
+ *							over TLS; what we show an upstream that asks for a certificate
  *	"inject":[{"secret":"STRIPE_KEY","slot":"header","name":"Authorization","prefix":"Bearer ","suffix":""}]
  *							last in a rule: put into each request that the rule allows
  *	"ports":[443],"methods":["POST"],"paths":["/v1/x"],"placeholder":"sk-..."
@@ -19,7 +21,8 @@
  *
  * Methods and paths empty: any. Rules are sorted by host, then port, then mode, methods, paths; secrets by
  * name; lists within them sorted, without repeats. Rules of one host and port differ in methods and paths
- * only: they share mode and `private`. Methods and paths are for mode inspect. A document that is not
+ * and injections only: they share everything else. Methods, paths, upgrade and client_cert are for mode inspect.
+ * A host upgrades to one port, and has no rule for port 80 then. A document that is not
  * read `strict` may leave out a rule's fields but host and a secret's but name, and is made canonical.
  * Refused, with the place that is wrong: unknown or duplicate fields, IDN that is not punycode, single
  * labels, an address without "private", a port out of range, anything not canonical when `strict`.
@@ -56,9 +59,11 @@ enum rules_slot {
 	RULES_SLOT_QUERY = 1 << 2,
 	RULES_SLOT_PATH = 1 << 3,
 	RULES_SLOT_BODY = 1 << 4,
+	RULES_SLOT_CERT = 1 << 5, /* certificate and key that we show the upstream; alone, if at all */
 };
 #define RULES_SLOTS_DEFAULT (RULES_SLOT_HEADER | RULES_SLOT_BASIC)
-#define RULES_SLOTS_ALL 31u
+#define RULES_SLOTS_ALL 31u   /* those of a request */
+#define RULES_SLOTS_KNOWN 63u
 
 /* What becomes of a credential in a request that is neither ours nor a reference. */
 enum rules_foreign { RULES_FOREIGN_WARN = 0, RULES_FOREIGN_OFF = 1, RULES_FOREIGN_REFUSE = 2 };
@@ -78,6 +83,8 @@ struct rules_rule {
 	uint16_t port;
 	uint8_t mode;		 /* enum rules_mode */
 	bool private;
+	bool upgrade;		 /* plain requests to port 80 of the host go to this port, over TLS */
+	char client_cert[RPC_NAME_MAX]; /* secret that holds it; "": none is shown */
 	uint32_t method_count, path_count;
 	char (*methods)[32];	 /* owned by the document */
 	char (*paths)[512];	 /* globs: '*' within a segment; a segment "**" is any number of
@@ -166,6 +173,9 @@ const struct rules_rule *rules_find(const struct rules *r, const char *host, uin
 const struct rules_rule *rules_judge(const struct rules *r, const char *host, uint16_t port,
 				     const char *method, const char *path, enum reason *why);
 
+/* A rule by which a plain request to port 80 of the host is sent to the rule's port over TLS; NULL: none. */
+const struct rules_rule *rules_upgrade(const struct rules *r, const char *host);
+
 /* Does any rule of this host and port look at paths (then paths must normalise: rules_path). */
 bool rules_has_paths(const struct rules *r, const char *host, uint16_t port);
 
@@ -177,7 +187,8 @@ const struct rules_secret *rules_secret(const struct rules *r, const char *name)
 
 /* May this secret go to this host and port in this slot (exactly one RULES_SLOT_* bit): REASON_NONE
  * means yes; else SECRET_UNKNOWN, SECRET_HOST, SECRET_SLOT. The allowlist must have host and port in mode
- * inspect (else SECRET_HOST); whether this request is allowed is rules_judge's question. */
+ * inspect (else SECRET_HOST), for RULES_SLOT_CERT in a rule that names it; whether this request is allowed is
+ * rules_judge's question. */
 enum reason rules_secret_may(const struct rules *r, const char *name, const char *host, uint16_t port,
 			     enum rules_slot slot);
 

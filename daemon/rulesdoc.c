@@ -353,11 +353,37 @@ static int rule_lists(const struct rules_rule *in, struct rules_rule *t, struct 
 	return rc ? rc : rule_attach(in, t, e);
 }
 
+/* What only some modes can carry out. */
+static int rule_mode(const struct rules_rule *rule, struct err *e)
+{
+	const char *mode = rules_mode_word(rule->mode);
+
+	if (rule->mode != RULES_INSPECT && rule->upgrade)
+		return err_set(e, -EINVAL, "upgrade is for mode inspect; in mode %s the client speaks TLS itself, or none",
+			       mode);
+	if (rule->mode != RULES_INSPECT && rule->client_cert[0])
+		return err_set(e, -EINVAL, "client_cert is for mode inspect; in mode %s the client shows its own", mode);
+	if (rule->client_cert[0] && !rules_name_ok(rule->client_cert))
+		return err_set(e, -EINVAL, "client_cert is the name of a secret: A-Z, 0-9 and '_', not beginning with a "
+			       "digit");
+	if (rule->upgrade && rule->port == 80)
+		return err_set(e, -EINVAL, "upgrade is from port 80 to the rule's port; give the one that TLS is spoken at");
+	if (rule->client_cert[0] && rule->port == 80)
+		return err_set(e, -EINVAL, "client_cert is shown in TLS, which is not spoken at port 80");
+	if (rule->mode == RULES_TCP && rule->port == 53)
+		return err_set(e, -EINVAL, "port 53 is the resolver's, whatever the address; no rule of mode tcp can "
+			       "open it");
+	return 0;
+}
+
 /* What no rule may say, host and lists being good. */
 static int rule_meaning(const struct rules_rule *rule, struct err *e)
 {
 	uint8_t addr[16];
+	int rc = rule_mode(rule, e);
 
+	if (rc)
+		return rc;
 	if (rule->mode != RULES_INSPECT && (rule->method_count || rule->path_count))
 		return err_set(e, -EINVAL, "methods and paths are seen in mode inspect only; leave them out in "
 			       "mode %s", rules_mode_word(rule->mode));
@@ -374,10 +400,12 @@ static int rule_meaning(const struct rules_rule *rule, struct err *e)
 /* The canonical form of a rule as given; *ret is untouched on failure. */
 static int rule_of(const struct rules_rule *in, struct rules_rule *ret, struct err *e)
 {
-	struct rules_rule t = {.port = in->port, .mode = in->mode, .private = in->private};
+	struct rules_rule t = {
+		.port = in->port, .mode = in->mode, .private = in->private, .upgrade = in->upgrade};
 	auto_(rule) struct rules_rule *undo = &t;
 	int rc;
 
+	memcpy(t.client_cert, in->client_cert, sizeof(t.client_cert));
 	rc = rules_host(in->host, true, true, t.host, e);
 	if (rc)
 		return rc;
@@ -397,17 +425,37 @@ static int rule_of(const struct rules_rule *in, struct rules_rule *ret, struct e
 
 /* ---- changes ---- */
 
-/* One host and port has one mode and one `private`, so that a question has one answer. */
+/* A host upgrades from port 80 to one port. */
+static int rule_clash_upgrade(const struct rules_rule *old, const struct rules_rule *new, struct err *e)
+{
+	if (old->upgrade && new->upgrade)
+		return err_set(e, -EINVAL, "%s upgrades to port %u already; remove that rule first", old->host,
+			       old->port);
+	if ((old->upgrade && new->port == 80) || (new->upgrade && old->port == 80))
+		return err_set(e, -EINVAL, "%s has a rule for port 80, and one that upgrades from there; only one of "
+			       "them can be", old->host);
+	return 0;
+}
+
+/* One host and port has one answer to every question but those of methods and paths. */
 static int rule_clash(const struct rules_rule *old, const struct rules_rule *new, struct err *e)
 {
-	if (strcmp(old->host, new->host) != 0 || old->port != new->port)
+	if (strcmp(old->host, new->host) != 0)
 		return 0;
+	if (old->port != new->port)
+		return rule_clash_upgrade(old, new, e);
 	if (old->mode != new->mode)
 		return err_set(e, -EINVAL, "%s port %u has mode %s in another rule; remove that one first",
 			       old->host, old->port, rules_mode_word(old->mode));
 	if (old->private != new->private)
 		return err_set(e, -EINVAL, "%s port %u has private %s in another rule; remove that one first",
 			       old->host, old->port, old->private ? "true" : "false");
+	if (old->upgrade != new->upgrade)
+		return err_set(e, -EINVAL, "%s port %u has upgrade %s in another rule; remove that one first",
+			       old->host, old->port, old->upgrade ? "true" : "false");
+	if (strcmp(old->client_cert, new->client_cert) != 0)
+		return err_set(e, -EINVAL, "%s port %u has %s%s in another rule; remove that one first", old->host,
+			       old->port, old->client_cert[0] ? "client_cert " : "no client_cert", old->client_cert);
 	if (rule_order(old, new) == 0)
 		return err_set(e, -EEXIST, "%s port %u is in the allowlist already", old->host, old->port);
 	return 0;
@@ -434,9 +482,10 @@ int rules_add(struct rules *r, const struct rules_rule *rule, struct err *e)
 		else
 			hi = mid;
 	}
-	rc = lo < r->rule_count ? rule_clash(&r->rules[lo], &t, e) : 0;
-	if (!rc && lo)
-		rc = rule_clash(&r->rules[lo - 1], &t, e);
+	for (uint32_t i = lo; !rc && i < r->rule_count && strcmp(r->rules[i].host, t.host) == 0; i++)
+		rc = rule_clash(&r->rules[i], &t, e);
+	for (uint32_t i = lo; !rc && i > 0 && strcmp(r->rules[i - 1].host, t.host) == 0; i--)
+		rc = rule_clash(&r->rules[i - 1], &t, e);
 	if (!rc)
 		rc = grow(&r->rules, r->rule_count, sizeof(*r->rules));
 	if (rc)
@@ -546,8 +595,10 @@ static int bind_of(const struct rules *r, const struct rules_secret *in, struct 
 	if (!rules_name_ok(in->name))
 		return err_set(e, -EINVAL, "a secret's name is A-Z, 0-9 and '_', does not begin with a digit, and "
 			       "has at most 128 bytes");
-	if (in->slots & ~RULES_SLOTS_ALL)
-		return err_set(e, -EINVAL, "a slot is one of basic, body, header, path, query");
+	if (in->slots & ~RULES_SLOTS_KNOWN)
+		return err_set(e, -EINVAL, "a slot is one of basic, body, client_cert, header, path, query");
+	if ((in->slots & RULES_SLOT_CERT) && in->slots != RULES_SLOT_CERT)
+		return err_set(e, -EINVAL, "a secret with the slot client_cert has no other; its key is never sent");
 	if (in->host_count > RULES_BIND_HOSTS_MAX)
 		return err_set(e, -E2BIG, "%u hosts are too many; a secret goes to at most %d", in->host_count,
 			       RULES_BIND_HOSTS_MAX);
@@ -756,8 +807,8 @@ int rules_read_attach(const json_t *list, struct rules_attach **ret, uint32_t *r
 
 static int rule_read(json_t *o, struct rules *r, struct err *e)
 {
-	static const char *const fields[] = {"host",    "port",    "mode",  "methods",
-					     "paths",   "private", "inject"};
+	static const char *const fields[] = {"host",	"port",	   "mode",	  "methods", "paths",
+					     "private", "upgrade", "client_cert", "inject"};
 	struct rules_rule t = {.mode = RULES_INSPECT};
 	auto_(rule) struct rules_rule *undo = &t;
 	const char *host = NULL, *mode = "inspect";
@@ -780,6 +831,10 @@ static int rule_read(json_t *o, struct rules *r, struct err *e)
 	if (!rc)
 		rc = jdoc_bool(o, "private", &t.private, e);
 	if (!rc)
+		rc = jdoc_bool(o, "upgrade", &t.upgrade, e);
+	if (!rc)
+		rc = text_read(o, "client_cert", t.client_cert, sizeof(t.client_cert), e);
+	if (!rc)
 		rc = lists_read(o, &t.methods, &t.method_count, &t.paths, &t.path_count, e);
 	if (!rc)
 		rc = rules_read_attach(json_object_get(o, "inject"), &t.attach, &t.attach_count, e);
@@ -796,7 +851,7 @@ static int slots_read(const json_t *list, uint32_t *ret, struct err *e)
 		int slot = rules_slot_of(jdoc_at(list, i));
 
 		if (!slot)
-			return err_set(e, -EINVAL, "slot %s is none of basic, body, header, path, query",
+			return err_set(e, -EINVAL, "slot %s is none of basic, body, client_cert, header, path, query",
 				       jdoc_show(jdoc_at(list, i), show));
 		slots |= (uint32_t)slot;
 	}
@@ -852,7 +907,7 @@ static int secret_read(json_t *o, struct rules *r, struct err *e)
 	if (!rc)
 		rc = strings_of(host_list, "host", sizeof(*s.hosts), &s.hosts, &s.host_count, e);
 	if (!rc)
-		rc = jdoc_strs(o, "slots", 5, &slot_list, e);
+		rc = jdoc_strs(o, "slots", 6, &slot_list, e);
 	if (!rc && slot_list)
 		rc = slots_read(slot_list, &s.slots, e);
 	if (!rc)
@@ -1023,6 +1078,10 @@ static void put_rule(struct wr *w, const struct rules_rule *rule)
 	put_list(w, ",\"methods\":", rule->methods, rule->method_count, sizeof(*rule->methods));
 	put_list(w, ",\"paths\":", rule->paths, rule->path_count, sizeof(*rule->paths));
 	wr_str(w, rule->private ? ",\"private\":true" : ",\"private\":false");
+	if (rule->upgrade)
+		wr_str(w, ",\"upgrade\":true");
+	if (rule->client_cert[0])
+		put_field(w, ",\"client_cert\":", rule->client_cert);
 	put_attach(w, rule);
 	wr_u8(w, '}');
 }
@@ -1043,7 +1102,7 @@ static void put_secret_more(struct wr *w, const struct rules_secret *s)
 
 static void put_secret(struct wr *w, const struct rules_secret *s)
 {
-	static const char *const slots[] = {"basic", "body", "header", "path", "query"};
+	static const char *const slots[] = {"basic", "body", "client_cert", "header", "path", "query"};
 	const char *comma = "";
 
 	put_field(w, "{\"name\":", s->name);

@@ -136,7 +136,8 @@ static bool values_others(struct conn *c)
 		const struct rules_secret *s = &r->secrets[rq->other];
 		enum rules_slot slot = (enum rules_slot)(s->slots & -s->slots);
 
-		if (slot == 0 || values_named(rq, s->name) ||
+		/* A client certificate's key is never sent: nobody can send it back. */
+		if (slot == 0 || slot == RULES_SLOT_CERT || values_named(rq, s->name) ||
 		    rules_secret_may(r, s->name, rq->route.host, rq->route.port, slot) !=
 			    REASON_NONE)
 			continue;

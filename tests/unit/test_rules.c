@@ -224,7 +224,8 @@ static void refuses_secrets_with_the_place(void **state)
 	refused("", "{\"name\":\"A\",\"hosts\":[\"localhost\"]}", "single label");
 	refused("", "{\"name\":\"A\",\"hosts\":\"x.com\"}", "hosts must be a list");
 	refused("", "{\"name\":\"A\",\"slots\":[\"cookie\"]}", "slot cookie is none of");
-	refused("", "{\"name\":\"A\",\"slots\":[\"body\",\"body\",\"body\",\"body\",\"body\",\"body\"]}", "at most 5 fit");
+	refused("", "{\"name\":\"A\",\"slots\":["
+		"\"body\",\"body\",\"body\",\"body\",\"body\",\"body\",\"body\"]}", "at most 6 fit");
 	refused("", "{\"name\":\"A\",\"value\":\"x\"}", "there is no field \"value\" here");
 	refused("", "\"A\"", "secret 1: must be an object");
 }
@@ -743,7 +744,7 @@ static void changes(void **state)
 	assert_int_equal(rules_bind(r, "NEW", bad_hosts, 2, RULES_SLOTS_ALL, &e), -EINVAL);
 	assert_int_equal(rules_secret(r, "NEW")->host_count, 1);
 	assert_int_equal(rules_bind(r, "new", hosts_in, 1, 1, &e), -EINVAL);
-	assert_int_equal(rules_bind(r, "NEW", hosts_in, 1, 32, &e), -EINVAL);
+	assert_int_equal(rules_bind(r, "NEW", hosts_in, 1, 64, &e), -EINVAL);
 	assert_int_equal(rules_bind(r, "NEW", hosts_in, 65, 1, &e), -E2BIG);
 	assert_int_equal(rules_bind(r, "NEW", NULL, 0, 0, &e), 0);
 	assert_int_equal(rules_secret_may(r, "NEW", "new.example.com", 443, RULES_SLOT_HEADER), REASON_SECRET_HOST);
@@ -756,6 +757,66 @@ static void changes(void **state)
 	assert_int_equal(rules_unbind(r, "WIDE", &e), 0);
 	assert_int_equal(r->secret_count, 0);
 	rewrites_strictly(r);
+}
+
+/* "upgrade" and "client_cert" stand in a document only where they say something. */
+static void options_of_a_rule(void **state)
+{
+#define START "{\"format\":1,\"workspace\":\"w\",\"version\":0,\"created\":\"2026-01-01T00:00:00Z\",\"owner\":7,\"rules\":["
+#define RULE(host, port, more) "{\"host\":\"" host "\",\"port\":" port ",\"mode\":\"inspect\",\"methods\":[],\"paths\":[]," more "}"
+	static const char good[] = START
+		RULE("*.example.com", "8443", "\"private\":false,\"upgrade\":true") ","
+		RULE("a.example.com", "443", "\"private\":false,\"upgrade\":true,\"client_cert\":\"CERT\"") ","
+		RULE("b.example.com", "80", "\"private\":false") ","
+		RULE("c.example.com", "443", "\"private\":true,\"client_cert\":\"CERT\"")
+		"],\"secrets\":[{\"name\":\"CERT\",\"hosts\":[\"a.example.com\"],\"slots\":[\"client_cert\"]}]}\n";
+	auto_(rules) struct rules *r = parsed(good, true);
+	auto_free char *text = NULL;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(rules_write(r, &text, &len, NULL), 0);
+	assert_string_equal(text, good);
+	refused_doc(START RULE("a.example.com", "443", "\"private\":false,\"upgrade\":false") "],\"secrets\":[]}\n", true,
+		    "canonical");
+	refused_doc(START RULE("a.example.com", "443", "\"private\":false,\"client_cert\":\"\"") "],\"secrets\":[]}\n", true,
+		    "canonical");
+	assert_int_equal(rules_upgrade(r, "a.example.com")->port, 443);
+	assert_int_equal(rules_upgrade(r, "x.y.example.com")->port, 8443);
+	assert_null(rules_upgrade(r, "b.example.com")); /* has port 80 of its own */
+	assert_int_equal(rules_upgrade(r, "c.example.com")->port, 8443);
+	assert_null(rules_upgrade(r, "example.com"));
+	assert_int_equal(rules_secret_may(r, "CERT", "a.example.com", 443, RULES_SLOT_CERT), REASON_NONE);
+	assert_int_equal(rules_secret_may(r, "CERT", "a.example.com", 443, RULES_SLOT_HEADER), REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "CERT", "c.example.com", 443, RULES_SLOT_CERT), REASON_SECRET_HOST);
+	assert_int_equal(rules_secret_may(r, "CERT", "a.example.com", 8443, RULES_SLOT_CERT), REASON_SECRET_SLOT);
+#undef RULE
+#undef START
+}
+
+static void refuses_options(void **state)
+{
+#define H "{\"host\":\"a.example.com\","
+	(void)state;
+	refused(H "\"mode\":\"tunnel\",\"upgrade\":true}", "", "upgrade is for mode inspect");
+	refused(H "\"mode\":\"tcp\",\"upgrade\":true}", "", "upgrade is for mode inspect");
+	refused(H "\"mode\":\"tunnel\",\"client_cert\":\"C\"}", "", "client_cert is for mode inspect");
+	refused(H "\"port\":80,\"upgrade\":true}", "", "from port 80");
+	refused(H "\"port\":80,\"client_cert\":\"C\"}", "", "not spoken at port 80");
+	refused(H "\"mode\":\"tcp\",\"port\":53}", "", "port 53");
+	refused(H "\"client_cert\":\"c\"}", "", "name of a secret");
+	refused(H "\"client_cert\":\"1C\"}", "", "name of a secret");
+	refused(H "\"client_cert\":7}", "", "client_cert");
+	refused(H "\"upgrade\":1}", "", "upgrade");
+	refused(H "\"upgrade\":true}," H "\"port\":80}", "", "port 80");
+	refused(H "\"port\":80}," H "\"upgrade\":true}", "", "port 80");
+	refused(H "\"upgrade\":true}," H "\"port\":444,\"upgrade\":true}", "", "upgrades to port 443 already");
+	refused(H "\"port\":8443,\"upgrade\":true}," H "\"port\":9000}," H "\"port\":80}", "", "port 80");
+	refused(H "\"upgrade\":true}," H "\"methods\":[\"GET\"]}", "", "has upgrade true");
+	refused(H "\"client_cert\":\"C\"}," H "\"methods\":[\"GET\"]}", "", "has client_cert C");
+	refused(H "\"methods\":[\"GET\"]}," H "\"methods\":[\"PUT\"],\"client_cert\":\"C\"}", "", "no client_cert");
+	refused("", "{\"name\":\"C\",\"hosts\":[],\"slots\":[\"client_cert\",\"header\"]}", "no other");
+#undef H
 }
 
 static void full(void **state)
@@ -823,6 +884,8 @@ int main(void)
 		cmocka_unit_test(particular_before_wide),
 		cmocka_unit_test(secrets_may),
 		cmocka_unit_test(changes),
+		cmocka_unit_test(options_of_a_rule),
+		cmocka_unit_test(refuses_options),
 		cmocka_unit_test(full),
 	};
 
