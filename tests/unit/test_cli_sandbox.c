@@ -321,12 +321,29 @@ static void test_ordinary(void **s)
 	each(ordinary);
 }
 
+#ifdef __x86_64__
+/* Outside of any sandbox: is int $0x80 a system call on this machine at all. */
+static bool foreign_served(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)signal(SIGSEGV, SIG_DFL);
+		_exit(foreign());
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status);
+}
+#endif
+
 static void test_foreign(void **s)
 {
 	(void)s;
 #ifdef __x86_64__
-	assert_int_equal(inside(NOBODY, foreign), 1000 + SIGSYS);
 	assert_int_equal(inside(NOBODY, x32), 1000 + SIGSYS);
+	if (!foreign_served())
+		skip_because("this machine serves no 32-bit system calls: int $0x80 is a fault");
+	assert_int_equal(inside(NOBODY, foreign), 1000 + SIGSYS);
 #else
 	(void)foreign;
 	(void)x32;
