@@ -175,7 +175,7 @@ bpftests: $(BPFTESTS)
 fuzzers: $(FUZZERS)
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libdaemon.a $(B)/libcli.a
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(B)/libcli.a $(B)/libdaemon.a -Wl,--end-group -lcmocka $(LIBS_DAEMON)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(B)/libcli.a $(B)/libdaemon.a -Wl,--end-group -lcmocka -lbrotlienc $(LIBS_DAEMON)
 
 $(B)/tests/bpf/%: $(B)/tests/bpf/%.o $(B)/libdaemon.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< $(B)/libdaemon.a -lcmocka $(LIBS_DAEMON)
