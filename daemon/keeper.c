@@ -77,6 +77,64 @@ static int keeper_go(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+/* ---- where values are ---- */
+
+static int keeper_place(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+
+	(void)peer;
+	return backend_set_place(&k->backends, m->body, &m->fd);
+}
+
+static int keeper_helper(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+
+	(void)peer;
+	return backend_set_helper(&k->backends, m->body, &m->fd);
+}
+
+static int keeper_command(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+
+	(void)peer;
+	return backend_set_command(&k->backends, m->body);
+}
+
+static int keeper_command_output(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+
+	(void)peer;
+	return backend_command_output(&k->backends, m->body, &m->fd);
+}
+
+static int keeper_command_end(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct keeper *k = ctx;
+
+	(void)peer;
+	return backend_command_end(&k->backends, m->body);
+}
+
+static void keeper_on_helper(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct keeper *k = ctx;
+
+	(void)events;
+	backend_on_helper(&k->backends, slot, gen, k->buf);
+}
+
+static void keeper_on_output(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct keeper *k = ctx;
+
+	(void)events;
+	backend_on_output(&k->backends, slot, gen);
+}
+
 static const struct rpc_row keeper_boss_rows[] = {
 	{RPC_CONFIG, sizeof(struct config), 0, RPC_ONCE, keeper_config},
 	{RPC_WIRE, sizeof(struct rpc_wire), 0, RPC_FD, keeper_wire},
@@ -96,6 +154,12 @@ static const struct rpc_row keeper_boss_rows[] = {
 	{RPC_SIGN_KEY, 0, 0, 0, keeper_sign_key},
 	{RPC_AUDIT_DERIVE, sizeof(struct rpc_audit_key), 0, 0, keeper_audit_derive},
 	{RPC_WORKSPACE_DROP, sizeof(struct rpc_workspace), 0, 0, keeper_workspace_drop},
+	{RPC_PLACE, sizeof(struct rpc_place), 0, 0, keeper_place},
+	{RPC_PLACE_DIR, sizeof(struct rpc_place), 0, RPC_FD, keeper_place},
+	{RPC_PLACE_HELPER, sizeof(struct rpc_place), 0, RPC_FD, keeper_helper},
+	{RPC_COMMAND, sizeof(struct rpc_command), 0, 0, keeper_command},
+	{RPC_COMMAND_OUTPUT, sizeof(struct rpc_command_run), 0, RPC_FD, keeper_command_output},
+	{RPC_COMMAND_END, sizeof(struct rpc_command_run), 0, 0, keeper_command_end},
 };
 
 static void keeper_on_boss(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -117,9 +181,9 @@ static void keeper_on_boss(void *ctx, uint32_t slot, uint16_t gen, uint32_t even
 
 static int keeper_turn(void *ctx, uint64_t now_ms)
 {
-	(void)ctx;
-	(void)now_ms;
-	return -1;
+	struct keeper *k = ctx;
+
+	return backends_turn(&k->backends, now_ms);
 }
 
 /* Everything that needs more than the locked process may do. */
@@ -137,6 +201,8 @@ static int keeper_open(struct keeper *k, struct err *e)
 		return err_set(e, rc, "epoll: %s", strerror(-rc));
 	loop_on(&k->loop, KEEPER_BOSS, keeper_on_boss);
 	loop_on(&k->loop, KEEPER_PROXY, keeper_on_proxy);
+	loop_on(&k->loop, BACKEND_HELPER, keeper_on_helper);
+	loop_on(&k->loop, BACKEND_OUTPUT, keeper_on_output);
 	return 0;
 }
 
@@ -174,6 +240,7 @@ static void keeper_done(struct keeper *k)
 
 	for (i = 0; i < ARRAY_SIZE(k->proxies); i++)
 		keeper_proxy_end(k, &k->proxies[i]);
+	backends_done(&k->backends);
 	for (i = 0; i < ARRAY_SIZE(k->docs); i++)
 		k->docs[i] = rules_free(k->docs[i]);
 	k->vault = vault_free(k->vault);
@@ -194,6 +261,8 @@ int keeper_main(void)
 	int rc;
 
 	log_init("keeper", LOG_LEVEL_INFO);
+	k.backends = (struct backends){
+		.vault = &k.vault, .boss = &k.boss, .loop = &k.loop, .stats = &k.stats};
 	for (i = 0; i < ARRAY_SIZE(k.proxies); i++)
 		k.proxies[i].peer.fd = -1;
 	rc = sandbox_first(&e);

@@ -2,6 +2,7 @@
 #include "keeper_int.h"
 
 #include "fdio.h"
+#include "log.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -14,19 +15,50 @@ static bool keeper_ref_ok(const struct rpc_secret_ref *q)
 	       rpc_str_ok(q->name, sizeof(q->name)) && rules_name_ok(q->name);
 }
 
-/* Is there room for one more name: as many as a document can bind. */
-static int keeper_count_names(const struct keeper *k, const struct rpc_secret_ref *q, struct err *e)
-{
-	size_t at = 0, n = 0;
+/* A question of the boss that its values' place answers, perhaps later. */
+struct keeper_asked {
+	struct backend_ask ask;
+	struct keeper *k;
+	uint32_t id;
+	struct secret *value;
+};
 
-	if (vault_has(k->vault, q->workspace, q->name))
-		return 0;
-	while (vault_name(k->vault, q->workspace, &at))
-		n++;
-	return n < RULES_SECRETS_MAX
-		       ? 0
-		       : err_set(e, -E2BIG, "workspace %s has %d secrets, the most there can be",
-				 q->workspace, RULES_SECRETS_MAX);
+static void keeper_on_asked(struct backend_ask *a, struct backend_answer *r)
+{
+	struct keeper_asked *x = (struct keeper_asked *)a;
+	struct rpc_msg m = {.id = x->id};
+	struct err e = {0};
+	int rc;
+
+	(void)err_set(&e, r->rc, "%s", r->why);
+	if (r->rc == 0 && a->op != BACKEND_LIST && backend_is_file(&x->k->backends, a->workspace))
+		keeper_warn(x->k);
+	rc = keeper_answer(x->k, &m, r->rc, &e, r->names, r->names_len);
+	if (rc < 0) /* the daemon itself is gone, which the loop sees too */
+		log_error("an answer was not taken: %s", strerror(-rc));
+	secret_free(x->value);
+	free(x);
+}
+
+/* value: taken over; good while it is asked. */
+static int keeper_pass_on(struct keeper *k, const struct rpc_msg *m, enum backend_op op,
+			  const char *workspace, const char *name, struct secret **value)
+{
+	struct keeper_asked *x = calloc(1, sizeof(*x));
+	struct err e = {0};
+
+	if (!x)
+		return keeper_answer(k, m, err_set(&e, -ENOMEM, "out of memory"), &e, NULL, 0);
+	x->k = k;
+	x->id = m->id;
+	x->value = value ? take(*value) : NULL;
+	x->ask.op = op;
+	x->ask.value = x->value;
+	x->ask.fn = keeper_on_asked;
+	memcpy(x->ask.workspace, workspace, sizeof(x->ask.workspace));
+	memcpy(x->ask.name, name, strlen(name) + 1);
+	backend_ask(&k->backends, &x->ask);
+	return 0;
 }
 
 int keeper_secret_set(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -40,57 +72,29 @@ int keeper_secret_set(void *ctx, uint32_t peer, struct rpc_msg *m)
 	(void)peer;
 	if (!keeper_ref_ok(q))
 		return -EPROTO;
-	rc = keeper_need_vault(k, &e);
-	if (rc == 0)
-		rc = keeper_count_names(k, q, &e);
-	if (rc == 0)
-		rc = secret_read_fd(m->fd, RPC_SECRET_MAX, 0, KEEPER_VALUE_MS, &value, &e);
-	if (rc == 0)
-		rc = vault_set(k->vault, VAULTREC_SECRET, q->workspace, q->name, value, &e);
-	if (rc == 0)
-		keeper_warn(k);
-	return keeper_answer(k, m, rc, &e, NULL, 0);
+	rc = secret_read_fd(m->fd, RPC_SECRET_MAX, 0, KEEPER_VALUE_MS, &value, &e);
+	return rc < 0 ? keeper_answer(k, m, rc, &e, NULL, 0)
+		      : keeper_pass_on(k, m, BACKEND_SET, q->workspace, q->name, &value);
 }
 
 int keeper_secret_delete(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_secret_ref *q = m->body;
-	struct keeper *k = ctx;
-	struct err e = {0};
-	int rc;
 
 	(void)peer;
 	if (!keeper_ref_ok(q))
 		return -EPROTO;
-	rc = keeper_need_vault(k, &e);
-	if (rc == 0)
-		rc = vault_delete(k->vault, q->workspace, q->name, &e);
-	if (rc == 0)
-		keeper_warn(k);
-	return keeper_answer(k, m, rc, &e, NULL, 0);
+	return keeper_pass_on(ctx, m, BACKEND_DELETE, q->workspace, q->name, NULL);
 }
 
 int keeper_secret_list(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_secret_ref *q = m->body;
-	auto_free char *names = malloc(RPC_TAIL_MAX);
-	struct keeper *k = ctx;
-	struct err e = {0};
-	struct wr w = wr_of(names, RPC_TAIL_MAX);
-	const char *name;
-	size_t at = 0;
-	int rc;
 
 	(void)peer;
 	if (!rpc_str_ok(q->workspace, sizeof(q->workspace)) || q->name[0])
 		return -EPROTO;
-	rc = names ? keeper_need_vault(k, &e) : err_set(&e, -ENOMEM, "out of memory");
-	while (rc == 0 && (name = vault_name(k->vault, q->workspace, &at)))
-		wr_bytes(&w, name, strlen(name) + 1);
-	if (rc == 0 && w.full)
-		rc = err_set(&e, -E2BIG, "the names of workspace %s do not fit in one answer",
-			     q->workspace);
-	return keeper_answer(k, m, rc, &e, names, w.len);
+	return keeper_pass_on(ctx, m, BACKEND_LIST, q->workspace, "", NULL);
 }
 
 /* One version is one document: what is in force is never signed again with other bytes. */
@@ -192,19 +196,11 @@ int keeper_audit_derive(void *ctx, uint32_t peer, struct rpc_msg *m)
 int keeper_workspace_drop(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_workspace *q = m->body;
-	struct keeper *k = ctx;
-	struct err e = {0};
-	int rc;
 
 	(void)peer;
 	if (!keeper_workspace_ok(q))
 		return -EPROTO;
-	rc = keeper_need_vault(k, &e);
-	if (rc == 0)
-		rc = vault_drop(k->vault, q->workspace, &e);
-	if (rc == 0)
-		keeper_warn(k);
-	return keeper_answer(k, m, rc, &e, NULL, 0);
+	return keeper_pass_on(ctx, m, BACKEND_DROP, q->workspace, "", NULL);
 }
 
 int keeper_stats(void *ctx, uint32_t peer, struct rpc_msg *m)

@@ -13,6 +13,7 @@
 #define KEEPER_INT_H
 
 #include "../bpf/egress.h"
+#include "backend.h"
 #include "ca.h"
 #include "config.h"
 #include "loop.h"
@@ -29,7 +30,7 @@
 
 #define KEEPER_AUDIT_CONTEXT "agentsecrets audit chain 1"
 
-enum keeper_kind { KEEPER_BOSS = 1, KEEPER_PROXY };
+enum keeper_kind { KEEPER_BOSS = 1, KEEPER_PROXY }; /* and enum backend_event */
 
 struct keeper_proxy {
 	struct rpc_peer peer; /* fd -1: none */
@@ -55,6 +56,7 @@ struct keeper {
 	struct secret *signing_key, *audit_key;
 	struct ca *ca;
 	uint8_t public_key[SIGN_PUBLIC_LEN];
+	struct backends backends;
 	struct rules *docs[KEEPER_WORKSPACES_MAX];
 	struct keeper_guard guards[EG_GUARDS_MAX];
 	struct keeper_proxy proxies[CONFIG_WORKERS_MAX];

@@ -130,57 +130,112 @@ static int keeper_judge(struct keeper *k, const struct rpc_credential *q,
 	return 0;
 }
 
-static int keeper_read(struct keeper *k, const struct rpc_credential *q, struct secret **ret)
-{
-	const char *workspace = NULL;
-	struct err e = {0};
-	int rc = keeper_judge(k, q, &workspace);
-
-	if (rc < 0)
-		return rc;
-	if (!k->vault)
-		return -ENOKEY;
-	rc = vault_read(k->vault, VAULTREC_SECRET, workspace, q->name, ret, &e);
-	if (rc < 0 && rc != -ENOENT)
-		log_error("cannot read %s of %s: %s; refused", q->name, workspace, e.text);
-	if (rc == 0)
-		k->stats.vault_reads++;
-	return rc;
-}
-
-/* The proxy asks only for what its own rules allow: a refusal here means that the two differ. */
+/* The proxy asks only for what its own rules allow: a refusal here means that the two differ, or that there is no value
+ * to be had now, for `why`. */
 static void keeper_tell_refused(struct keeper *k, struct keeper_proxy *p,
-				const struct rpc_credential *q, int rc)
+				const struct rpc_credential *q, const char *why)
 {
 	p->refused++;
 	if (p->told_ms && k->loop.now_ms - p->told_ms < KEEPER_TELL_MS)
 		return;
 	log_warn("proxy%u: %s for %s:%u in guard %llu refused (%s); %llu refused so far",
-		 p->peer.number, q->name, q->host, q->port, (unsigned long long)q->guard,
-		 strerror(-rc), (unsigned long long)p->refused);
+		 p->peer.number, q->name, q->host, q->port, (unsigned long long)q->guard, why,
+		 (unsigned long long)p->refused);
 	p->told_ms = k->loop.now_ms;
+}
+
+/* A credential that was allowed, and is asked of its place. */
+struct keeper_wanted {
+	struct backend_ask ask;
+	struct keeper *k;
+	struct rpc_credential q;
+	uint32_t proxy, id;
+	uint16_t gen; /* the proxy's channel may be another one by then */
+	bool asking;  /* its handler has not returned */
+	int sent;     /* with what it returns */
+};
+
+static int keeper_credential_no(struct keeper *k, struct keeper_proxy *p, uint32_t id,
+				const struct rpc_credential *q, int rc, int32_t status,
+				const char *why)
+{
+	struct rpc_done done = {.rc = rc, .status = status};
+
+	keeper_tell_refused(k, p, q, why);
+	return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, id, &done, sizeof(done), NULL, 0, -1);
+}
+
+static void keeper_on_value(struct backend_ask *a, struct backend_answer *r)
+{
+	struct keeper_wanted *x = (struct keeper_wanted *)a;
+	struct keeper_proxy *p = &x->k->proxies[x->proxy];
+	struct rpc_done done = {0};
+	int rc = 0;
+
+	if (p->peer.fd >= 0 && p->gen == x->gen) {
+		if (r->rc < 0) {
+			rc = keeper_credential_no(x->k, p, x->id, &x->q, r->rc, r->status, r->why);
+		} else {
+			done.tail_len = (uint32_t)secret_len(r->value);
+			rc = rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, x->id, &done, sizeof(done),
+				      secret_view(r->value), secret_len(r->value), -1);
+		}
+	}
+	x->sent = rc;
+	if (x->asking) {
+		x->asking = false;
+		return; /* the handler frees it */
+	}
+	if (rc < 0) {
+		log_error("proxy%u takes no answers (%s); its channel is closed", x->proxy,
+			  strerror(-rc));
+		keeper_proxy_end(x->k, p);
+	}
+	free(x);
+}
+
+static int keeper_value(struct keeper *k, uint32_t peer, uint32_t id,
+			const struct rpc_credential *q, const char *workspace)
+{
+	struct keeper_wanted *x = calloc(1, sizeof(*x));
+	int rc;
+
+	if (!x)
+		return keeper_credential_no(k, &k->proxies[peer], id, q, -ENOMEM, 0,
+					    "out of memory");
+	x->k = k;
+	x->q = *q;
+	x->proxy = peer;
+	x->id = id;
+	x->gen = k->proxies[peer].gen;
+	x->asking = true;
+	x->ask.op = BACKEND_READ;
+	x->ask.fn = keeper_on_value;
+	memcpy(x->ask.workspace, workspace, strlen(workspace) + 1);
+	memcpy(x->ask.name, q->name, sizeof(x->ask.name));
+	backend_ask(&k->backends, &x->ask);
+	if (x->asking) {
+		x->asking = false;
+		return 0; /* answered later */
+	}
+	rc = x->sent;
+	free(x);
+	return rc;
 }
 
 static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_credential *q = m->body;
-	auto_(secret) struct secret *value = NULL;
-	struct rpc_done done = {0};
+	const char *workspace = NULL;
 	struct keeper *k = ctx;
-	struct keeper_proxy *p = &k->proxies[peer];
+	int rc;
 
 	if (!rpc_str_ok(q->name, sizeof(q->name)) || !rpc_str_ok(q->host, sizeof(q->host)) ||
 	    !keeper_slot_ok(q->slot))
 		return -EPROTO;
-	done.rc = keeper_read(k, q, &value);
-	if (done.rc < 0) {
-		keeper_tell_refused(k, p, q, done.rc);
-		return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done), NULL,
-				0, -1);
-	}
-	done.tail_len = (uint32_t)secret_len(value);
-	return rpc_send(p->peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done),
-			secret_view(value), secret_len(value), -1);
+	rc = keeper_judge(k, q, &workspace);
+	return rc < 0 ? keeper_credential_no(k, &k->proxies[peer], m->id, q, rc, 0, strerror(-rc))
+		      : keeper_value(k, peer, m->id, q, workspace);
 }
 
 static const struct rpc_row keeper_proxy_rows[] = {

@@ -87,6 +87,21 @@ enum rpc_op {
 	RPC_HOLD_LIST, /* empty: answered by one RPC_HOLD_ITEM each, then RPC_HOLD_END */
 	RPC_HOLD_ITEM, /* struct rpc_hold + fd */
 	RPC_HOLD_END,  /* empty; from the parent: close all and end */
+	/* parent → keeper: where the values of a workspace are (backend.h) */
+	RPC_PLACE = 80,	    /* struct rpc_place: the vault, or a keyring whose helper is away */
+	RPC_PLACE_DIR,	    /* struct rpc_place + fd of the directory */
+	RPC_PLACE_HELPER,   /* struct rpc_place + fd: the helper's other end */
+	RPC_COMMAND,	    /* struct rpc_command: a secret's value is what a command says, or is so no more */
+	RPC_COMMAND_OUTPUT, /* struct rpc_command_run + fd: the pipe of one that was started */
+	RPC_COMMAND_END,    /* struct rpc_command_run: it has ended, or did not start */
+	/* keeper → parent */
+	RPC_COMMAND_RUN, /* struct rpc_command_run: the parent finds the command in its own table */
+	/* keeper → helper, answered by RPC_HELPER_DONE with the same id */
+	RPC_HELPER_GET,	   /* struct rpc_secret_ref */
+	RPC_HELPER_SET,	   /* struct rpc_secret_ref + tail: the value */
+	RPC_HELPER_DELETE, /* struct rpc_secret_ref */
+	RPC_HELPER_LIST,   /* struct rpc_secret_ref, name empty */
+	RPC_HELPER_DONE,   /* struct rpc_done + tail: value; names, NUL after each; nothing */
 	RPC_OP_COUNT,
 };
 
@@ -160,6 +175,7 @@ struct rpc_admin {
 
 struct rpc_done {
 	int32_t rc;        /* 0 or negative errno */
+	int32_t status;	   /* RPC_CREDENTIAL_VALUE, -ECHILD: how the secret's command ended; else 0 */
 	uint32_t tail_len; /* bytes that follow */
 };
 
@@ -200,8 +216,32 @@ struct rpc_resolved {
 	uint8_t addr[RPC_ADDRS_MAX][16]; /* v4-mapped, in the server's order, already judged */
 };
 
+enum rpc_place_kind { RPC_PLACE_FILE = 1, RPC_PLACE_MOUNTED, RPC_PLACE_SECRET_SERVICE };
+
+struct rpc_place {
+	char workspace[RPC_WORKSPACE_MAX];
+	uint32_t kind; /* enum rpc_place_kind */
+};
+
+struct rpc_command {
+	char workspace[RPC_WORKSPACE_MAX];
+	char name[RPC_NAME_MAX];
+	uint8_t there;	  /* 0: the secret has no command any more */
+	uint32_t ttl_s;	  /* its value is kept so long; 0: asked each time */
+	uint32_t timeout_s;
+};
+
+struct rpc_command_run {
+	uint32_t serial; /* the keeper's, of one run; 0 never */
+	int32_t rc;	 /* END: 0 it ended, or why it was not started or was stopped */
+	int32_t status;	 /* END: exit status, 256 + signal */
+	char workspace[RPC_WORKSPACE_MAX]; /* RUN; else empty */
+	char name[RPC_NAME_MAX];
+};
+
 struct rpc_stats {
 	uint64_t vault_reads;   /* keeper: values taken out of the vault for a credential */
+	uint64_t dir_reads, helper_reads, command_reads, command_runs; /* keeper: the same, elsewhere */
 	uint64_t leaves_signed; /* keeper */
 	uint64_t requests, denied, connections, active; /* proxy */
 	uint64_t queries, upstream_queries;             /* resolver */

@@ -86,6 +86,8 @@ static const struct sandbox_call sandbox_calls[] = {
 	{SCMP_SYS(fdatasync), P, "audit lines"},
 	{SCMP_SYS(fsync), K, "the vault is replaced in whole"},
 	{SCMP_SYS(openat), K, "the vault, in its own directory: its user owns nothing else"},
+	{SCMP_SYS(openat2), K, "files below a mounted directory"},
+	{SCMP_SYS(getdents64), K, "their names"},
 	{SCMP_SYS(renameat), K, "the vault, likewise"},
 	{SCMP_SYS(renameat2), K, "the same, as libc calls it"},
 	{SCMP_SYS(unlinkat), K, "what a broken replacement left"},

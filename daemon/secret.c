@@ -212,6 +212,18 @@ static int secret_check(const uint8_t *p, size_t len, unsigned int flags, struct
 	return 0;
 }
 
+int secret_of_value(const void *p, size_t len, size_t max, struct secret **ret, struct err *e)
+{
+	int rc;
+
+	if (len == 0)
+		return err_set(e, -EINVAL, "the value is empty");
+	if (len > max)
+		return err_set(e, -E2BIG, "the value is longer than %zu bytes", max);
+	rc = secret_check(p, len, 0, e);
+	return rc < 0 ? rc : secret_of(p, len, ret, e);
+}
+
 int secret_read_fd(int fd, size_t max, unsigned int flags, int timeout_ms, struct secret **ret,
 		   struct err *e)
 {

@@ -22,6 +22,8 @@ struct secret;
 int secret_new(size_t len, struct secret **ret, struct err *e) must_check;
 /* The same with a copy of len bytes; the caller wipes its own. */
 int secret_of(const void *p, size_t len, struct secret **ret, struct err *e) must_check;
+/* The same of what somebody else says is a value: refused as secret_read_fd() without flags would. */
+int secret_of_value(const void *p, size_t len, size_t max, struct secret **ret, struct err *e) must_check;
 struct secret *secret_free(struct secret *s);
 OWN_CLEANUP(secret, struct secret, secret_free)
 
