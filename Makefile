@@ -39,7 +39,9 @@ RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
 PROXY    := proxy conn exchange judge values answer relay tls leaf hello http1 route inject upstream record buf side ask who creds body sieve redact recode known
 CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_run cmd_cgroup cmd_status cmd_log log_lines \
 	    cmd_doctor run_env run_mounts run_sandbox
-CLI_USES := err log fdio rules rulesdoc reason audit origin sign
+# What signs and mints.
+SHARED   += kind template
+CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
 DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESOLVER) $(PROXY))
 CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))

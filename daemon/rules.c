@@ -641,6 +641,14 @@ static bool port_bound(const struct rules_secret *s, uint16_t port)
 	return !s->port_count || i < s->port_count;
 }
 
+/* A kind cannot stand everywhere. */
+uint32_t rules_secret_slots(const struct rules_secret *s)
+{
+	if (s->kind == KIND_AWS)
+		return RULES_SLOT_SIGN;
+	return s->slots & (s->kind == KIND_HMAC ? RULES_SLOT_HEADER | RULES_SLOT_QUERY : RULES_SLOTS_KNOWN);
+}
+
 enum reason rules_secret_may(const struct rules *r, const char *name, const char *host, uint16_t port,
 			     enum rules_slot slot)
 {
@@ -658,7 +666,7 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 	rule = rules_find(r, host, port, &why);
 	if (!rule || rule->mode != RULES_INSPECT)
 		return REASON_SECRET_HOST;
-	if ((slot & (slot - 1)) || !(slot & s->slots & RULES_SLOTS_KNOWN))
+	if ((slot & (slot - 1)) || !(slot & rules_secret_slots(s)))
 		return REASON_SECRET_SLOT;
 	if (slot == RULES_SLOT_CERT && strcmp(rule->client_cert, name) != 0)
 		return REASON_SECRET_SLOT;

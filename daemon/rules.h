@@ -18,6 +18,7 @@
  *	"ports":[443],"methods":["POST"],"paths":["/v1/x"],"placeholder":"sk-..."
  *							last in a secret: where else it is bound, and what stands for
  *							it beside its reference
+ *	"kind":"aws","params":{"region":"eu-west-1"}	last in a secret: kind.h; parameters sorted by name
  *
  * Methods and paths empty: any. Rules are sorted by host, then port, then mode, methods, paths; secrets by
  * name; lists within them sorted, without repeats. Rules of one host and port differ in methods and paths
@@ -34,6 +35,7 @@
 #define RULES_H
 
 #include "err.h"
+#include "kind.h"
 #include "reason.h"
 #include "rpc.h"
 
@@ -60,6 +62,7 @@ enum rules_slot {
 	RULES_SLOT_PATH = 1 << 3,
 	RULES_SLOT_BODY = 1 << 4,
 	RULES_SLOT_CERT = 1 << 5, /* certificate and key that we show the upstream; alone, if at all */
+	RULES_SLOT_SIGN = 1 << 15, /* of no document: kind aws, which signs the request as a whole */
 };
 #define RULES_SLOTS_DEFAULT (RULES_SLOT_HEADER | RULES_SLOT_BASIC)
 #define RULES_SLOTS_ALL 31u   /* those of a request */
@@ -103,6 +106,8 @@ struct rules_secret {
 	char (*methods)[32];	 /* owned by the document, as in a rule */
 	char (*paths)[512];
 	char placeholder[RULES_PLACEHOLDER_MAX]; /* "": none */
+	enum kind kind;
+	char *params;		 /* block of kind.h, or NULL; owned by the document */
 };
 
 /* The document; changed only through the functions below. */
@@ -141,6 +146,9 @@ int rules_bind(struct rules *r, const char *name, const char *const *hosts, size
 struct json_t;
 int rules_read_attach(const struct json_t *list, struct rules_attach **ret, uint32_t *ret_count,
 		      struct err *e) must_check;
+/* Sets the kind of a secret that is in the document; what else is said of it stays. */
+int rules_kind(struct rules *r, const char *name, enum kind kind, const char *const *names, const char *const *values,
+	       size_t count, struct err *e) must_check;
 int rules_unbind(struct rules *r, const char *name, struct err *e) must_check;
 
 /* ---- syntax ---- */
@@ -184,6 +192,10 @@ bool rules_has_paths(const struct rules *r, const char *host, uint16_t port);
 int rules_path(const char *path, size_t len, char *out, size_t cap) must_check;
 
 const struct rules_secret *rules_secret(const struct rules *r, const char *name);
+
+/* The slots that it may stand in at all: kind aws has SIGN alone; kind hmac, of those it is bound to, header and
+ * query. */
+uint32_t rules_secret_slots(const struct rules_secret *s);
 
 /* May this secret go to this host and port in this slot (exactly one RULES_SLOT_* bit): REASON_NONE
  * means yes; else SECRET_UNKNOWN, SECRET_HOST, SECRET_SLOT. The allowlist must have host and port in mode

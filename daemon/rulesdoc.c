@@ -52,6 +52,7 @@ static void binding_done(struct rules_secret *s)
 	free(s->hosts);
 	free(s->methods);
 	free(s->paths);
+	free(s->params);
 	memset(s, 0, sizeof(*s));
 }
 OWN_CLEANUP(binding, struct rules_secret, binding_done)
@@ -584,6 +585,22 @@ static int bind_placeholder(const struct rules *r, const struct rules_secret *s,
 	return 0;
 }
 
+/* They were checked when they were made: kind_params(). */
+static int bind_params(const struct rules_secret *in, struct rules_secret *t)
+{
+	const char *at = in->params, *value;
+
+	if (!at)
+		return 0;
+	while (kind_next(&at, &value))
+		;
+	t->params = malloc((size_t)(at - in->params) + 1);
+	if (!t->params)
+		return -ENOMEM;
+	memcpy(t->params, in->params, (size_t)(at - in->params) + 1);
+	return 0;
+}
+
 /* A copy of `in` as the document has it. */
 static int bind_of(const struct rules *r, const struct rules_secret *in, struct rules_secret *ret, struct err *e)
 {
@@ -606,6 +623,7 @@ static int bind_of(const struct rules *r, const struct rules_secret *in, struct 
 		hosts[i] = in->hosts[i];
 	memcpy(t.name, in->name, strlen(in->name) + 1);
 	memcpy(t.placeholder, in->placeholder, strlen(in->placeholder) + 1);
+	t.kind = in->kind;
 	rc = bind_hosts(hosts, in->host_count, &t.hosts, &t.host_count, e);
 	if (!rc)
 		rc = bind_ports(in, &t, e);
@@ -615,6 +633,8 @@ static int bind_of(const struct rules *r, const struct rules_secret *in, struct 
 		rc = paths_of(in->paths, in->path_count, &t.paths, &t.path_count, e);
 	if (!rc)
 		rc = bind_placeholder(r, &t, e);
+	if (!rc)
+		rc = bind_params(in, &t);
 	if (rc)
 		return rc;
 	*ret = t;
@@ -678,6 +698,26 @@ int rules_bind(struct rules *r, const char *name, const char *const *hosts, size
 	s.host_count = (uint32_t)count;
 	s.slots = slots;
 	return rules_put(r, &s, e);
+}
+
+int rules_kind(struct rules *r, const char *name, enum kind kind, const char *const *names, const char *const *values,
+	       size_t count, struct err *e)
+{
+	char *params = NULL;
+	uint32_t at = 0;
+	int rc;
+
+	while (at < r->secret_count && strcmp(r->secrets[at].name, name) != 0)
+		at++;
+	if (at == r->secret_count)
+		return err_set(e, -ENOENT, "there is no such secret in this workspace");
+	rc = kind_params(kind, names, values, count, &params, e);
+	if (rc)
+		return rc;
+	free(r->secrets[at].params);
+	r->secrets[at].params = params;
+	r->secrets[at].kind = kind;
+	return 0;
 }
 
 int rules_unbind(struct rules *r, const char *name, struct err *e)
@@ -875,6 +915,31 @@ static int ports_read(json_t *o, struct rules_secret *s, struct err *e)
 	return 0;
 }
 
+static int kind_read(json_t *o, struct rules_secret *s, struct err *e)
+{
+	const char *word = "value", *names[KIND_PARAMS_MAX], *values[KIND_PARAMS_MAX], *key;
+	json_t *params = json_object_get(o, "params"), *v;
+	char show[JDOC_SHOW_MAX];
+	size_t n = 0;
+	int kind, rc = jdoc_str(o, "kind", &word, e);
+
+	if (rc)
+		return rc;
+	kind = kind_of(word);
+	if (kind < 0)
+		return err_set(e, -EINVAL, "there is no kind %s", jdoc_show(word, show));
+	if (params && !json_is_object(params))
+		return err_set(e, -EINVAL, "params must be an object, {...}");
+	json_object_foreach(params, key, v) {
+		if (n == KIND_PARAMS_MAX || !json_is_string(v))
+			return err_set(e, -EINVAL, "params must be at most %d strings", KIND_PARAMS_MAX);
+		names[n] = key;
+		values[n++] = json_string_value(v);
+	}
+	s->kind = (enum kind)kind;
+	return kind_params(s->kind, names, values, n, &s->params, e);
+}
+
 /* What a secret is bound to beside hosts and slots. */
 static int secret_read_more(json_t *o, struct rules_secret *s, struct err *e)
 {
@@ -882,13 +947,15 @@ static int secret_read_more(json_t *o, struct rules_secret *s, struct err *e)
 
 	if (!rc)
 		rc = lists_read(o, &s->methods, &s->method_count, &s->paths, &s->path_count, e);
-	return rc ? rc : text_read(o, "placeholder", s->placeholder, sizeof(s->placeholder), e);
+	if (!rc)
+		rc = text_read(o, "placeholder", s->placeholder, sizeof(s->placeholder), e);
+	return rc ? rc : kind_read(o, s, e);
 }
 
 static int secret_read(json_t *o, struct rules *r, struct err *e)
 {
 	static const char *const fields[] = {"name",  "hosts",   "slots",      "ports",
-					     "methods", "paths", "placeholder"};
+					     "methods", "paths", "placeholder", "kind", "params"};
 	struct rules_secret s = {.slots = RULES_SLOTS_DEFAULT};
 	auto_(binding) struct rules_secret *done = &s;
 	const json_t *host_list = NULL, *slot_list = NULL;
@@ -1086,6 +1153,34 @@ static void put_rule(struct wr *w, const struct rules_rule *rule)
 	wr_u8(w, '}');
 }
 
+/* A parameter of a kind: printable ASCII. */
+static void put_text(struct wr *w, const char *s)
+{
+	wr_u8(w, '"');
+	for (; *s; s++) {
+		assert(*s >= ' ' && *s < 0x7f);
+		if (*s == '"' || *s == '\\')
+			wr_u8(w, '\\');
+		wr_u8(w, (uint8_t)*s);
+	}
+	wr_u8(w, '"');
+}
+
+static void put_kind(struct wr *w, const struct rules_secret *s)
+{
+	const char *at = s->params, *name, *value, *comma = "";
+
+	put_field(w, ",\"kind\":", kind_word(s->kind));
+	wr_str(w, ",\"params\":{");
+	while ((name = kind_next(&at, &value))) {
+		put_field(w, comma, name);
+		wr_u8(w, ':');
+		put_text(w, value);
+		comma = ",";
+	}
+	wr_u8(w, '}');
+}
+
 static void put_secret_more(struct wr *w, const struct rules_secret *s)
 {
 	for (uint32_t i = 0; i < s->port_count; i++)
@@ -1098,6 +1193,8 @@ static void put_secret_more(struct wr *w, const struct rules_secret *s)
 		put_list(w, ",\"paths\":", s->paths, s->path_count, sizeof(*s->paths));
 	if (s->placeholder[0])
 		put_field(w, ",\"placeholder\":", s->placeholder);
+	if (s->kind != KIND_VALUE)
+		put_kind(w, s);
 }
 
 static void put_secret(struct wr *w, const struct rules_secret *s)
