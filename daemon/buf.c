@@ -96,3 +96,13 @@ void buf_take(struct buf *b, size_t n)
 	if (b->at == b->end)
 		buf_done(b);
 }
+
+void buf_cut(struct buf *b, size_t n)
+{
+	assert(n <= buf_len(b));
+	if (b->wipe && n)
+		explicit_bzero(b->p + b->end - n, n);
+	b->end -= n;
+	if (b->at == b->end)
+		buf_done(b);
+}

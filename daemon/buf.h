@@ -47,5 +47,7 @@ void buf_added(struct buf *b, size_t n);
 int buf_add(struct buf *b, const void *p, size_t n) must_check; /* -ENOBUFS */
 /* Drops the first n bytes; frees the memory with the last one. */
 void buf_take(struct buf *b, size_t n);
+/* Drops the last n bytes; those before stay where they are. */
+void buf_cut(struct buf *b, size_t n);
 
 #endif

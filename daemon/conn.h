@@ -18,6 +18,7 @@ enum conn_state {
 	CONN_TLS,	 /* handshake with the agent */
 	CONN_IDLE,	 /* no request under way */
 	CONN_HEAD,	 /* a request's head is coming in; then it is judged */
+	CONN_BODY,	 /* its body is coming in, to be judged too (hold.h) */
 	CONN_RESOLVE,	 /* the resolver is asked */
 	CONN_RECORD,	 /* the decision is on its way to the audit log */
 	CONN_DIAL,	 /* connecting to the upstream, and verifying it */

@@ -99,6 +99,7 @@ void exchange_head_gone(struct conn *c)
 	ask_cancel(&rq->ask);
 	if (rq->parsed && rq->head.bad == HTTP1_BAD_NONE)
 		buf_take(&c->agent.in, rq->head.raw.len);
+	hold_back(c);
 	free(take(c->x->rq));
 }
 
@@ -114,6 +115,7 @@ static void exchange_free(struct conn *c)
 
 	exchange_head_gone(c);
 	exchange_drop_upstream(x);
+	hold_done(c);
 	sieve_done(&x->sieve);
 	values_drop_known(c);
 	free(take(c->x));
@@ -130,6 +132,11 @@ void exchange_end(struct conn *c, enum reason why)
 	exchange_free(c);
 }
 
+bool exchange_body_read(const struct exchange *x)
+{
+	return x->hold.begun ? x->hold.whole : x->up_body.phase == BODY_DONE;
+}
+
 /* ---- answers of our own ---- */
 
 /* The rest of the request's body, if it is already here, need not end the connection. */
@@ -137,8 +144,8 @@ static bool exchange_body_here(struct conn *c)
 {
 	struct body *b = &c->x->up_body;
 
-	if (b->phase == BODY_DONE)
-		return true;
+	if (c->x->hold.begun || b->phase == BODY_DONE)
+		return exchange_body_read(c->x);
 	if (b->from != HTTP1_FRAMING_LENGTH || b->left > buf_len(&c->agent.in))
 		return false;
 	buf_take(&c->agent.in, (size_t)b->left);
@@ -252,6 +259,40 @@ static void exchange_on_changed(void *conn)
 	conn_step(conn);
 }
 
+/* All that names a secret is here. A pooled connection's address was judged when it was dialled. */
+static bool exchange_placed(struct conn *c)
+{
+	enum reason why = c->x->hold.whole ? judge_body(c) : REASON_NONE;
+
+	if (why != REASON_NONE)
+		return exchange_decide(c, why, why);
+	c->x->up = upstream_take(c->p->upstreams, &c->x->rq->key, c, exchange_on_changed);
+	if (c->x->up) {
+		why = judge_secrets(c);
+		return exchange_decide(c, why, why);
+	}
+	conn_to(c, CONN_RESOLVE);
+	return true;
+}
+
+static bool step_body(struct conn *c)
+{
+	const char *detail = NULL;
+	enum reason why;
+
+	switch (hold_step(c, &why, &detail)) {
+	case HOLD_MORE:
+		return false;
+	case HOLD_WHOLE:
+		return exchange_placed(c);
+	default:
+		if (why == REASON_NONE)
+			return false;
+		c->x->detail = detail;
+		return exchange_decide(c, why, why);
+	}
+}
+
 static bool step_head(struct conn *c)
 {
 	struct request *rq;
@@ -273,13 +314,10 @@ static bool step_head(struct conn *c)
 	why = judge_request(c);
 	if (why != REASON_NONE)
 		return exchange_decide(c, why, why);
-	/* A pooled connection's address was judged when it was dialled. */
-	c->x->up = upstream_take(c->p->upstreams, &rq->key, c, exchange_on_changed);
-	if (c->x->up) {
-		why = judge_secrets(c);
-		return exchange_decide(c, why, why);
-	}
-	conn_to(c, CONN_RESOLVE);
+	if (!c->x->hold.asked || c->x->hold.whole)
+		return exchange_placed(c);
+	hold_begin(c);
+	conn_to(c, CONN_BODY);
 	return true;
 }
 
@@ -410,11 +448,17 @@ static int exchange_write_head(struct conn *c)
 				.framing = rq->meaning.framing,
 				.length = rq->meaning.length};
 	struct buf *to = &x->up->side.out;
-	size_t bound = exchange_head_bound(rq), room;
+	size_t bound = exchange_head_bound(rq), room, body = buf_len(&x->hold.body);
 	struct wr w;
 	uint32_t i;
 	int rc;
 
+	if (x->hold.whole) {
+		if (body > 0 || out.framing != HTTP1_FRAMING_NONE)
+			out.framing = HTTP1_FRAMING_LENGTH;
+		out.length = body;
+		body_init(&x->up_body, out.framing, body, out.framing);
+	}
 	for (i = 0; i < rq->refs.need_count; i++)
 		values[i] = (struct inject_value){rq->values[i].p, rq->values[i].len};
 	to->wipe = rq->refs.need_count > 0;
@@ -514,6 +558,8 @@ bool exchange_step(struct conn *c)
 	switch (c->state) {
 	case CONN_HEAD:
 		return step_head(c);
+	case CONN_BODY:
+		return step_body(c);
 	case CONN_RESOLVE:
 		return step_resolve(c);
 	case CONN_RECORD:
@@ -539,6 +585,10 @@ void exchange_timeout(struct conn *c)
 	switch (c->state) {
 	case CONN_HEAD:
 		x->detail = "head timeout";
+		(void)exchange_decide(c, REASON_BAD_REQUEST, REASON_BAD_REQUEST);
+		return;
+	case CONN_BODY:
+		x->detail = "body timeout";
 		(void)exchange_decide(c, REASON_BAD_REQUEST, REASON_BAD_REQUEST);
 		return;
 	case CONN_RESOLVE:
@@ -567,7 +617,8 @@ bool exchange_wants_body(const struct conn *c)
 	const struct exchange *x = c->x;
 
 	return x && (c->state == CONN_WAIT || c->state == CONN_RELAY) && !x->up_broken && x->up &&
-	       x->up_body.phase != BODY_DONE && buf_len(&x->up->side.out) < RELAY_FULL;
+	       !x->hold.whole && x->up_body.phase != BODY_DONE &&
+	       buf_len(&x->up->side.out) < RELAY_FULL;
 }
 
 bool exchange_wants_response(const struct conn *c)

@@ -1,11 +1,11 @@
 /* exchange.h: one request and its response: judged, recorded, sent, answered, recorded.
  *
- *	HEAD ─► RESOLVE ─► RECORD ─► DIAL ─► CREDENTIAL ─► WAIT ─► RELAY
+ *	HEAD (─► BODY) ─► RESOLVE ─► RECORD ─► DIAL ─► CREDENTIAL ─► WAIT ─► RELAY
  *	  └─(pooled)─────────┘  └─(pooled)────────┘
  *	  └─(refused)─ RECORD ─► ANSWER
  *
  * Nothing leaves this process for a request, and no credential is asked for, before the line with its
- * decision is written. Values exist from the keeper's answer to the head's last byte.
+ * decision is written. Values exist from the keeper's answer to the head's last byte, or the held body's.
  *
  * Every secret that the workspace's document lets go to this host and port, sent now, before, by another worker
  * or never, is looked for in the response (redact.h). So the keeper is asked for those too that the request does not
@@ -18,6 +18,7 @@
 
 #include "body.h"
 #include "conn.h"
+#include "hold.h"
 #include "inject.h"
 #include "route.h"
 
@@ -57,6 +58,7 @@ struct exchange {
 	bool retried;
 	bool agent_keep;	 /* the agent's connection may carry another request */
 	bool agent_minor0;	 /* HTTP/1.0 */
+	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
 	struct http1_scan down_scan;
@@ -79,6 +81,9 @@ bool exchange_wants_response(const struct conn *c);
 
 /* Its end: the outcome is recorded, everything is let go. why: when it had no end of its own. */
 void exchange_end(struct conn *c, enum reason why);
+
+/* Has the agent's body been read to its end (whether or not it has gone up)? */
+bool exchange_body_read(const struct exchange *x);
 
 /* ---- for relay.c ---- */
 /* Lets the request's head go: it is on its way, or never will be. */

@@ -43,6 +43,29 @@ static void judge_make_key(struct conn *c, const struct rules_rule *rule)
 		SHA256(named, len, k->creds);
 }
 
+/* A body is held where a secret may stand in it. Who waits for "100 Continue" then has it from us. */
+static void judge_hold(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	const struct rules *r = c->guard->workspace->rules;
+	bool body = rq->meaning.framing == HTTP1_FRAMING_CHUNKED || rq->meaning.length > 0;
+	uint32_t i;
+
+	for (i = 0; body && i < r->secret_count && !c->x->hold.asked; i++)
+		c->x->hold.asked = (r->secrets[i].slots & RULES_SLOT_BODY) &&
+				   rules_secret_may(r, r->secrets[i].name, rq->route.host,
+						    rq->route.port, RULES_SLOT_BODY) == REASON_NONE;
+	i = http1_find(&rq->head, HTTP1_EXPECT, 0);
+	if (c->x->hold.asked && i < rq->head.field_count)
+		rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
+}
+
+enum reason judge_body(struct conn *c)
+{
+	(void)c;
+	return REASON_NONE;
+}
+
 enum reason judge_request(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -69,7 +92,9 @@ enum reason judge_request(struct conn *c)
 	x->method[rq->head.method.len] = '\0';
 	x->agent_keep = rq->meaning.keep_alive;
 	x->agent_minor0 = rq->head.minor == 0;
-	body_init(&x->up_body, rq->meaning.framing, rq->meaning.length, rq->meaning.framing);
+	if (!x->hold.whole)
+		body_init(&x->up_body, rq->meaning.framing, rq->meaning.length,
+			  rq->meaning.framing);
 	if (inject_scan(&rq->head, &rq->meaning, &rq->refs) < 0)
 		return REASON_LIMIT;
 	ask.references = rq->refs.ref_count > 0;
@@ -79,6 +104,7 @@ enum reason judge_request(struct conn *c)
 		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
 	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
 	judge_make_key(c, rq->route.rule);
+	judge_hold(c);
 	rq->route.rule = NULL; /* the document may go before we look again */
 	return REASON_NONE;
 }

@@ -10,6 +10,8 @@
 
 /* Steps 1 to 4: syntax, who, place, rule; fills the request's route, rule and key. REASON_NONE: so far allowed. */
 enum reason judge_request(struct conn *c);
+/* The body is here, whole: what in it concerns the verdict. Asked before step 5, if x->hold.asked was set. */
+enum reason judge_body(struct conn *c);
 /* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
 enum reason judge_resolved(struct conn *c, enum reason *ret_failure);
 /* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the

@@ -90,6 +90,8 @@ static const char *const sentences[] = {
 				  "agentsecrets workspace allowlist verify",
 	[REASON_LIMIT] = "A limit of this agent was reached, and the request to %s was not sent. Try again when others "
 			 "have ended",
+	[REASON_BODY] = "The request's body may hold a secret's reference and is longer than the proxy looks into, so the "
+			"request to %s was not sent. The limit is proxy.body_max of the daemon's configuration",
 	[REASON_UPSTREAM_NAME] = "%s could not be resolved",
 	[REASON_UPSTREAM_CONNECT] = "%s could not be reached",
 	[REASON_UPSTREAM_TLS] = "The certificate of %s is not valid for it. If its CA is your own, name it in "

@@ -30,6 +30,7 @@
 	X(SECRET_PATH, "secret_not_for_path")		/* its own methods or paths */                 \
 	X(WORKSPACE_GONE, "workspace_missing")		/* deleted or its document does not verify */  \
 	X(LIMIT, "limit_reached")			/* connections, leaves, headers … of a guard */ \
+	X(BODY, "body_too_large")			/* to be looked into */                        \
 	X(UPSTREAM_NAME, "upstream_name_not_found")                                                \
 	X(UPSTREAM_CONNECT, "upstream_unreachable")                                                \
 	X(UPSTREAM_TLS, "upstream_certificate_invalid")                                            \

@@ -63,7 +63,8 @@ static bool relay_up(struct conn *c, struct relay_share *s)
 
 	if (!x->up || x->up_broken)
 		return true;
-	rc = body_move(&x->up_body, &c->agent.in, &x->up->side.out, RELAY_FULL, &c->p->head);
+	rc = body_move(&x->up_body, x->hold.whole ? &x->hold.body : &c->agent.in, &x->up->side.out,
+		       RELAY_FULL, &c->p->head);
 	if (rc == -EBADMSG)
 		return relay_lost(c, REASON_BAD_REQUEST, "framing of the body");
 	if (rc < 0)
@@ -182,7 +183,7 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 		framing = HTTP1_FRAMING_CHUNKED;
 	if (framing == HTTP1_FRAMING_CHUNKED && x->agent_minor0)
 		framing = HTTP1_FRAMING_CLOSE;
-	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && x->up_body.phase == BODY_DONE;
+	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && exchange_body_read(x);
 	x->up_keep = m->keep_alive && !x->up_broken;
 	x->status = c->p->head.status;
 	rc = relay_write_head(c, m, framing, !x->agent_keep, &edits);
@@ -287,7 +288,7 @@ static void relay_release(struct conn *c)
 	struct exchange *x = c->x;
 	struct upstream *up = take(x->up);
 
-	if (x->up_body.phase != BODY_DONE)
+	if (!exchange_body_read(x))
 		x->agent_keep = false;
 	if (x->up_keep && x->up_body.phase == BODY_DONE && buf_len(&up->side.out) == 0 && buf_len(&up->side.in) == 0)
 		upstream_park(up);

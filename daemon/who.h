@@ -20,6 +20,7 @@ struct guard {
 	uint64_t id;
 	struct workspace *workspace;
 	uint32_t connections; /* open ones, counted by proxy.c */
+	uint64_t held;	      /* bytes of requests' bodies that are being looked into (hold.h) */
 	bool gone;	      /* no longer found; freed with its last connection */
 	uint64_t limit_said_ms; /* when the audit log was last told that it is at its limit */
 };

@@ -66,6 +66,7 @@ static struct {
 	struct rpc_peer to_keeper;
 	pthread_t threads[2];
 	uint64_t version;
+	bool body_slot; /* of the secret, in the next document */
 } T;
 
 /* What the fake keeper and resolver do, and did. */
@@ -449,7 +450,8 @@ static void tell_workspace(bool private, bool with_other)
 	add_rule(r, HOST, T.bad_port, private);
 	if (with_other)
 		add_rule(r, OTHER, T.tls_port, private);
-	assert_int_equal(rules_bind(r, "API_KEY", hosts, 1, RULES_SLOTS_DEFAULT | RULES_SLOT_QUERY, &e), 0);
+	assert_int_equal(rules_bind(r, "API_KEY", hosts, 1, RULES_SLOTS_DEFAULT | RULES_SLOT_QUERY |
+			 (T.body_slot ? RULES_SLOT_BODY : 0), &e), 0);
 	assert_int_equal(rules_write(r, &doc, &len, &e), 0);
 	fd = fdio_memfd("doc", doc, len, signature, sizeof(signature));
 	assert_true(fd >= 0);
@@ -542,7 +544,7 @@ static void start_proxy(void)
 {
 	struct config c = {.proxy_user = {65534, 65534}, .max_connections = 400, .per_guard_connections = 300,
 			   .connect_timeout_s = 3, .head_timeout_s = 2, .idle_timeout_s = 30,
-			   .response_timeout_s = 3};
+			   .response_timeout_s = 3, .body_max = 100000};
 	struct rpc_audit_key k = {.writer = "proxy0"};
 	struct rpc_listener l = {.kind = RPC_LISTENER_PROXY, .family = AF_INET};
 	int pair[2], listener, ca;
@@ -891,6 +893,120 @@ static void test_pipelined(void **state)
 		assert_int_equal(R.body[1], '0' + i);
 	}
 	close_client(c);
+}
+
+/* Where a secret may stand in bodies, they are read to the end before anything goes up, and go up with their length. */
+static void test_held_bodies(void **state)
+{
+	struct client *c;
+	static char big[100001];
+	size_t i, n;
+	int accepts, requests;
+
+	(void)state;
+	T.body_slot = true;
+	tell_workspace(true, true);
+	sync_proxy();
+	for (i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 2654435761u >> 13);
+	c = open_client(HOST, T.tls_port);
+	/* By length, in two pieces; the next request right behind it. */
+	accepts = T.sh->accepts;
+	requests = T.sh->requests;
+	assert_true(stream_print(
+		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 100000\r\n\r\n",
+		T.tls_port));
+	assert_true(stream_write(&c->s, big, 50000));
+	sync_proxy();
+	usleep(20000);
+	assert_int_equal(T.sh->requests, requests);
+	assert_int_equal(T.sh->accepts, accepts);
+	assert_true(stream_write(&c->s, big + 50000, 50000));
+	assert_true(stream_print(
+		&c->s,
+		"POST /echo-body HTTP/1.1\r\n" AT(
+			HOST) "Content-Length: 3\r\n\r\nabcGET /echo HTTP/1.1\r\n" AT(HOST) "\r\n",
+		T.tls_port, T.tls_port));
+	assert_int_equal(get_reply(c, false), 200);
+	assert_int_equal(R.len, 100000);
+	assert_memory_equal(R.body, big, 100000);
+	assert_int_equal(get_reply(c, false), 200);
+	assert_string_equal(R.body, "abc");
+	assert_int_equal(get_reply(c, false), 200);
+	assert_non_null(strstr(T.sh->last, "GET /echo"));
+	/* Chunked, with a trailer: as one piece. */
+	assert_true(stream_print(
+		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Transfer-Encoding: chunked\r\n\r\n",
+		T.tls_port));
+	for (i = 0; i < 100000; i += n) {
+		n = 100000 - i < 777 ? 100000 - i : 777;
+		assert_true(stream_print(&c->s, "%zx;a=b\r\n", n));
+		assert_true(stream_write(&c->s, big + i, n));
+		assert_true(stream_print(&c->s, "\r\n"));
+		if (i == 10 * 777)
+			break;
+	}
+	assert_true(stream_print(&c->s, "0\r\nX-End: 1\r\n\r\n"));
+	assert_int_equal(get_reply(c, false), 200);
+	assert_int_equal(R.len, 11 * 777);
+	assert_memory_equal(R.body, big, R.len);
+	assert_non_null(strcasestr(T.sh->last, "\r\nContent-Length: 8547\r\n"));
+	assert_null(strcasestr(T.sh->last, "chunked"));
+	/* Nobody else is there to say it. */
+	assert_int_equal(ask(c,
+			     "POST /echo-body HTTP/1.1\r\n" AT(
+				     HOST) "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+			     T.tls_port),
+			 100);
+	assert_true(stream_write(&c->s, "body", 4));
+	assert_int_equal(get_reply(c, false), 200);
+	assert_string_equal(R.body, "body");
+	assert_null(strcasestr(T.sh->last, "\r\nExpect:"));
+	/* Empty ones are not worth it. */
+	assert_int_equal(ask(c, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 0\r\n\r\n",
+			     T.tls_port),
+			 200);
+	close_client(c);
+	/* Too long: by what it says, or by what comes. */
+	audit_mark();
+	requests = T.sh->requests;
+	c = open_client(HOST, T.tls_port);
+	assert_int_equal(
+		ask(c, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 100001\r\n\r\n",
+		    T.tls_port),
+		403);
+	assert_non_null(strstr(R.body, "\"error\":\"body_too_large\",\"domain\":\"" HOST "\""));
+	assert_non_null(strstr(R.head, "Connection: close"));
+	close_client(c);
+	c = open_client(HOST, T.tls_port);
+	assert_true(stream_print(&c->s,
+				 "POST /echo-body HTTP/1.1\r\n" AT(
+					 HOST) "Transfer-Encoding: chunked\r\n\r\n186a1\r\n",
+				 T.tls_port));
+	assert_true(stream_write(&c->s, big, sizeof(big)));
+	assert_int_equal(get_reply(c, false), 403);
+	assert_non_null(strstr(R.body, "\"body_too_large\""));
+	close_client(c);
+	/* Broken, cut off, too slow. */
+	assert_int_equal(ask_once(HOST, T.tls_port,
+				  "POST /echo-body HTTP/1.1\r\n" AT(
+					  HOST) "Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+			 400);
+	assert_int_equal(
+		ask_once(HOST, T.tls_port,
+			 "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 5\r\n\r\nhel"),
+		400);
+	c = open_client(HOST, T.tls_port);
+	assert_true(stream_print(
+		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 5\r\n\r\nhel",
+		T.tls_port));
+	close_client(c);
+	assert_int_equal(T.sh->requests, requests);
+	audit_has("body_too_large");
+	audit_has("body timeout");
+	T.body_slot = false;
+	tell_workspace(true, true);
+	sync_proxy();
 }
 
 static void test_pool(void **state)
@@ -1571,6 +1687,7 @@ int main(void)
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_one_byte_at_a_time),
 		cmocka_unit_test(test_pipelined),
+		cmocka_unit_test(test_held_bodies),
 		cmocka_unit_test(test_pool),
 		cmocka_unit_test(test_continue_and_early),
 		cmocka_unit_test(test_plain_http),
