@@ -1,6 +1,6 @@
 /* enforce.c: see enforce.h.
  *
- * Tables (rows[], of which programs[] is ours) say what is attached to a guard, another (listeners[]) what is attached to the
+ * Tables (rows[], of which enforce_programs[] is ours) say what is attached to a guard, another (enforce_listeners[]) what is attached to the
  * cgroup of our listeners. A guard in this process is its id and one link per row of the table; what it
  * may do lives in the kernel's maps, so nothing is lost with us.
  *
@@ -12,19 +12,14 @@
  * A guard's rows are those of L1, those of L2 where the kernel has them, and those of L3 only when it lies apart: below
  * the slice they stand at the slice, once for all (levels.c). Without the minimum level nothing is attached.
  */
-#include "enforce.h"
+#include "enforce_in.h"
 
-#include "levels.h"
-#include "links.h"
 #include "log.h"
 #include "repin.h"
 
 #include "egress.skel.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -34,14 +29,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#define PROGRAMS 15
-#define LISTENERS 2
-#define ROWS (PROGRAMS + CANARY_UNIX + CANARY_LSM)
-#define DIR_MAX (CONFIG_PATH_MAX + 64) /* a guard's directory of pins */
-#define DEPTH_MAX 64	     /* cgroup directories between a guard and the root */
-#define KERNFS_HANDLE 0xfe   /* FILEID_KERNFS: a file handle that is the 64-bit inode number */
-
-static const struct links_row programs[PROGRAMS] = {
+const struct links_row enforce_programs[ENFORCE_PROGRAMS] = {
 	{ "egress_skb_out", BPF_CGROUP_INET_EGRESS },
 	{ "egress_skb_in", BPF_CGROUP_INET_INGRESS },
 	{ "egress_sock_create", BPF_CGROUP_INET_SOCK_CREATE },
@@ -59,30 +47,9 @@ static const struct links_row programs[PROGRAMS] = {
 	{ "egress_connect6", BPF_CGROUP_INET6_CONNECT },
 };
 
-static const struct links_row listeners[LISTENERS] = {
+const struct links_row enforce_listeners[ENFORCE_LISTENERS] = {
 	{ "listen_sockops", BPF_CGROUP_SOCK_OPS },
 	{ "listen_getsockopt", BPF_CGROUP_GETSOCKOPT },
-};
-
-struct guard_links {
-	uint64_t id;
-	bool apart; /* not below the slice: the LSM programs stand at its own cgroup */
-	struct bpf_link *link[ROWS];
-};
-
-struct enforce {
-	struct egress *skel;
-	struct ring_buffer *ring;
-	char dir[CONFIG_PATH_MAX + 16]; /* <bpffs>/v<EG_LAYOUT> */
-	struct levels *levels;
-	uint32_t minimum;		/* level without which no guard is made */
-	bool paths;			/* unix sockets by path are not judged */
-	int slice;			/* parent of the guards that `run` makes; and any directory of cgroup2 */
-	struct bpf_link *listen[LISTENERS];
-	struct guard_links *guards;	/* EG_GUARDS_MAX */
-	size_t count;
-	enforce_event_fn *fn;		/* while enforce_events() runs */
-	void *ctx;
 };
 
 /* ---- libbpf's own words ------------------------------------------------------------------------- */
@@ -109,27 +76,27 @@ static int printf_like(2, 0) on_print(enum libbpf_print_level level, const char 
 
 /* ---- files under the bpffs ---------------------------------------------------------------------- */
 
-static bool is_bpffs(const char *path)
+bool enforce_is_bpffs(const char *path)
 {
 	struct statfs fs;
 
 	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
 }
 
-static int make_dir(const char *path, struct err *e)
+int enforce_make_dir(const char *path, struct err *e)
 {
 	if (mkdir(path, 0700) == 0 || errno == EEXIST)
 		return 0;
 	return err_set(e, -errno, "%s cannot be made: %s", path, strerror(errno));
 }
 
-static int mount_bpffs(const char *path, struct err *e)
+int enforce_mount_bpffs(const char *path, struct err *e)
 {
 	int rc;
 
-	if (is_bpffs(path))
+	if (enforce_is_bpffs(path))
 		return 0;
-	rc = make_dir(path, e);
+	rc = enforce_make_dir(path, e);
 	if (rc)
 		return rc;
 	if (mount("agentsecrets", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0)
@@ -137,50 +104,48 @@ static int mount_bpffs(const char *path, struct err *e)
 	return 0;
 }
 
-static int make_layout(struct enforce *en, const char *bpffs, struct err *e)
+int enforce_make_layout(struct enforce *en, const char *bpffs, struct err *e)
 {
 	static const char *const subs[] = { "", "/maps", "/guards", "/listen", "/lsm" };
 	char path[PATH_MAX];
-	int rc = mount_bpffs(bpffs, e);
+	int rc = enforce_mount_bpffs(bpffs, e);
 
 	(void)snprintf(en->dir, sizeof(en->dir), "%s/v%d", bpffs, EG_LAYOUT);
 	for (size_t i = 0; !rc && i < ARRAY_SIZE(subs); i++) {
 		(void)snprintf(path, sizeof(path), "%s%s", en->dir, subs[i]);
-		rc = make_dir(path, e);
+		rc = enforce_make_dir(path, e);
 	}
 	return rc;
 }
 
-#define FRESH "new-" /* prefix of a directory that is being made; bpffs takes no dot in a name */
-
-static void guard_dir(const struct enforce *en, uint64_t id, const char *prefix, char out[DIR_MAX])
+void enforce_guard_dir(const struct enforce *en, uint64_t id, const char *prefix, char out[ENFORCE_DIR_MAX])
 {
-	(void)snprintf(out, DIR_MAX, "%s/guards/%s%" PRIu64, en->dir, prefix, id);
+	(void)snprintf(out, ENFORCE_DIR_MAX, "%s/guards/%s%" PRIu64, en->dir, prefix, id);
 }
 
 /* ---- loading ------------------------------------------------------------------------------------ */
 
-static struct bpf_program *program_of(const struct enforce *en, const struct links_row *row)
+struct bpf_program *enforce_program(const struct enforce *en, const struct links_row *row)
 {
 	struct bpf_program *p = bpf_object__find_program_by_name(en->skel->obj, row->name);
 
 	return p ? p : levels_program(en->levels, row->name);
 }
 
-static const struct links_row *row_at(size_t i)
+const struct links_row *enforce_row(size_t i)
 {
-	if (i < PROGRAMS)
-		return &programs[i];
-	i -= PROGRAMS;
+	if (i < ENFORCE_PROGRAMS)
+		return &enforce_programs[i];
+	i -= ENFORCE_PROGRAMS;
 	return i < CANARY_UNIX ? &levels_unix[i] : &levels_lsm[i - CANARY_UNIX];
 }
 
 /* Does this row stand at the guard's own cgroup. */
-static bool wanted(const struct enforce *en, bool apart, size_t i)
+bool enforce_wanted(const struct enforce *en, bool apart, size_t i)
 {
-	if (i < PROGRAMS)
+	if (i < ENFORCE_PROGRAMS)
 		return true;
-	if (i < PROGRAMS + CANARY_UNIX)
+	if (i < ENFORCE_PROGRAMS + CANARY_UNIX)
 		return levels_has_unix(en->levels);
 	return apart && levels_has_lsm(en->levels);
 }
@@ -213,7 +178,7 @@ static int say_load(int rc, struct err *e)
 }
 
 /* Loads everything, over the maps pinned in en->dir when there is one. */
-static int load(struct enforce *en, uint16_t explicit_port, const struct enforce_held *held, size_t count,
+int enforce_load(struct enforce *en, uint16_t explicit_port, const struct enforce_held *held, size_t count,
 		struct err *e)
 {
 	int rc;
@@ -232,74 +197,9 @@ static int load(struct enforce *en, uint16_t explicit_port, const struct enforce
 	return rc ? say_load(rc, e) : 0;
 }
 
-/* ---- programs of others ------------------------------------------------------------------------- */
-
-static void name_of(uint32_t id, char out[BPF_OBJ_NAME_LEN])
-{
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-	auto_close int fd = bpf_prog_get_fd_by_id(id);
-
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) != 0)
-		info.name[0] = '\0';
-	(void)snprintf(out, BPF_OBJ_NAME_LEN, "%s", info.name[0] ? info.name : "unnamed");
-}
-
-/* A program that was attached to this very directory without ALLOW_MULTI is either in our way (exclusive)
- * or would be put out of force below it by ours (ALLOW_OVERRIDE). */
-static int check_exclusive_at(const struct enforce *en, int dir, struct err *e)
-{
-	char name[BPF_OBJ_NAME_LEN];
-
-	for (size_t i = 0; i < ROWS; i++) {
-		uint32_t ids[LINKS_EFFECTIVE_MAX], count = LINKS_EFFECTIVE_MAX, flags = 0;
-
-		if (!wanted(en, false, i))
-			continue;
-		if (bpf_prog_query(dir, (enum bpf_attach_type)row_at(i)->type, 0, &flags, ids, &count) != 0)
-			return err_set(e, -errno, "the programs of the cgroup cannot be read: %s",
-				       strerror(errno));
-		if (count == 0 || (flags & BPF_F_ALLOW_MULTI))
-			continue;
-		name_of(ids[0], name);
-		return err_set(e, -EPERM, "the BPF program \"%s\" (id %u) is attached to this cgroup or one "
-			       "above it and allows no other; for a systemd unit, remove IPAddressAllow= and "
-			       "IPAddressDeny= or set Delegate=yes", name, ids[0]);
-	}
-	return 0;
-}
-
-/* The cgroup itself and each directory above it that is still on cgroup2. */
-static int check_exclusive(const struct enforce *en, int cgroup_fd, struct err *e)
-{
-	auto_close int dir = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
-	struct stat st, up;
-	int rc;
-
-	for (int i = 0; i < DEPTH_MAX; i++) {
-		auto_close int above = -1;
-
-		if (dir < 0 || fstat(dir, &st) != 0)
-			return err_set(e, -errno, "the cgroup cannot be read: %s", strerror(errno));
-		rc = check_exclusive_at(en, dir, e);
-		if (rc)
-			return rc;
-		above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (above < 0 || fstat(above, &up) != 0 || fstatfs(above, &fs) != 0)
-			return err_set(e, -errno, "the cgroup's parent cannot be read: %s", strerror(errno));
-		if (up.st_dev != st.st_dev || up.st_ino == st.st_ino ||
-		    (unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC)
-			return 0;
-		own_close(&dir);
-		dir = take_fd(&above);
-	}
-	return err_set(e, -ELOOP, "the cgroup lies more than %d levels deep", DEPTH_MAX);
-}
-
 /* ---- guards ------------------------------------------------------------------------------------- */
 
-static struct guard_links *find(struct enforce *en, uint64_t id)
+struct guard_links *enforce_find(struct enforce *en, uint64_t id)
 {
 	for (size_t i = 0; i < en->count; i++)
 		if (en->guards[i].id == id)
@@ -307,7 +207,7 @@ static struct guard_links *find(struct enforce *en, uint64_t id)
 	return NULL;
 }
 
-static struct guard_links *add(struct enforce *en, const struct guard_links *g)
+struct guard_links *enforce_add(struct enforce *en, const struct guard_links *g)
 {
 	en->guards[en->count] = *g;
 	return &en->guards[en->count++];
@@ -320,7 +220,7 @@ static void forget(struct enforce *en, struct guard_links *g)
 
 /* Deletes what a map holds of a guard, whose id is the value's (pending) or the first thing in the key
  * (leases). */
-static void purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit)
+void enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit)
 {
 	char key[sizeof(struct eg_tuple)], next[sizeof(struct eg_tuple)];
 	struct eg_record record;
@@ -340,10 +240,10 @@ static void purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limi
 }
 
 /* Takes a guard's traces out of the shared maps; its programs are attached no more. */
-static void purge_guard(struct enforce *en, uint64_t id)
+void enforce_purge_guard(struct enforce *en, uint64_t id)
 {
-	purge(en->skel->maps.leases, id, false, EG_LEASES_MAX);
-	purge(en->skel->maps.pending, id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
+	enforce_purge(en->skel->maps.leases, id, false, EG_LEASES_MAX);
+	enforce_purge(en->skel->maps.pending, id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
 	(void)bpf_map_delete_elem(bpf_map__fd(en->skel->maps.quota), &id);
 }
 
@@ -371,14 +271,14 @@ static void close_state(struct enforce *en, uint64_t id)
 }
 
 /* Does the cgroup lie elsewhere than below the slice. What cannot be told counts as apart. */
-static bool is_apart(const struct enforce *en, int cgroup_fd)
+bool enforce_is_apart(const struct enforce *en, int cgroup_fd)
 {
 	auto_close int dir = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat top, st;
 
 	if (fstat(en->slice, &top) != 0)
 		return true;
-	for (int i = 0; i < DEPTH_MAX && dir >= 0 && fstat(dir, &st) == 0 && st.st_dev == top.st_dev; i++) {
+	for (int i = 0; i < ENFORCE_DEPTH_MAX && dir >= 0 && fstat(dir, &st) == 0 && st.st_dev == top.st_dev; i++) {
 		auto_close int above = -1;
 
 		if (st.st_ino == top.st_ino)
@@ -394,28 +294,28 @@ static int attach_all(struct enforce *en, int cgroup_fd, struct guard_links *g, 
 {
 	int rc = 0;
 
-	g->apart = is_apart(en, cgroup_fd);
-	for (size_t i = 0; !rc && i < ROWS; i++)
-		if (wanted(en, g->apart, i))
-			rc = links_attach(program_of(en, row_at(i)), cgroup_fd, &g->link[i], e);
-	for (size_t i = 0; !rc && i < ROWS; i++)
-		if (wanted(en, g->apart, i))
-			rc = links_in_force(program_of(en, row_at(i)), row_at(i)->type, cgroup_fd, e);
+	g->apart = enforce_is_apart(en, cgroup_fd);
+	for (size_t i = 0; !rc && i < ENFORCE_ROWS; i++)
+		if (enforce_wanted(en, g->apart, i))
+			rc = links_attach(enforce_program(en, enforce_row(i)), cgroup_fd, &g->link[i], e);
+	for (size_t i = 0; !rc && i < ENFORCE_ROWS; i++)
+		if (enforce_wanted(en, g->apart, i))
+			rc = links_in_force(enforce_program(en, enforce_row(i)), enforce_row(i)->type, cgroup_fd, e);
 	return rc;
 }
 
-static void detach_all(struct guard_links *g)
+void enforce_detach_all(struct guard_links *g)
 {
-	for (size_t i = 0; i < ROWS; i++)
+	for (size_t i = 0; i < ENFORCE_ROWS; i++)
 		g->link[i] = links_detach(g->link[i]);
 }
 
-static void remove_pins(struct enforce *en, uint64_t id, const char *prefix)
+void enforce_remove_pins(struct enforce *en, uint64_t id, const char *prefix)
 {
-	char dir[DIR_MAX];
+	char dir[ENFORCE_DIR_MAX];
 
-	guard_dir(en, id, prefix, dir);
-	links_unpin(dir, programs, PROGRAMS);
+	enforce_guard_dir(en, id, prefix, dir);
+	links_unpin(dir, enforce_programs, ENFORCE_PROGRAMS);
 	links_unpin(dir, levels_unix, CANARY_UNIX);
 	links_unpin(dir, levels_lsm, CANARY_LSM);
 	(void)rmdir(dir);
@@ -424,15 +324,15 @@ static void remove_pins(struct enforce *en, uint64_t id, const char *prefix)
 /* Pins all links under new-<id>, then gives the directory its name. */
 static int pin_all(struct enforce *en, struct guard_links *g, struct err *e)
 {
-	char fresh[DIR_MAX], final[DIR_MAX];
+	char fresh[ENFORCE_DIR_MAX], final[ENFORCE_DIR_MAX];
 	int rc;
 
-	guard_dir(en, g->id, FRESH, fresh);
-	guard_dir(en, g->id, "", final);
-	rc = make_dir(fresh, e);
-	for (size_t i = 0; !rc && i < ROWS; i++)
+	enforce_guard_dir(en, g->id, ENFORCE_FRESH, fresh);
+	enforce_guard_dir(en, g->id, "", final);
+	rc = enforce_make_dir(fresh, e);
+	for (size_t i = 0; !rc && i < ENFORCE_ROWS; i++)
 		if (g->link[i])
-			rc = links_pin(g->link[i], fresh, row_at(i)->name, e);
+			rc = links_pin(g->link[i], fresh, enforce_row(i)->name, e);
 	if (!rc && rename(fresh, final) != 0)
 		rc = err_set(e, -errno, "%s cannot be renamed: %s", fresh, strerror(errno));
 	return rc;
@@ -459,14 +359,14 @@ static int check_place(struct enforce *en, int cgroup_fd, uint64_t id, struct er
 
 	if (rc)
 		return rc;
-	if (find(en, id))
+	if (enforce_find(en, id))
 		return err_set(e, -EEXIST, "this cgroup is guarded already");
 	if (en->count == EG_GUARDS_MAX)
 		return err_set(e, -ENOSPC, "%d cgroups are guarded, which is the most at once", EG_GUARDS_MAX);
-	return check_exclusive(en, cgroup_fd, e);
+	return enforce_check_path(en, cgroup_fd, e);
 }
 
-static int start_quota(struct enforce *en, uint64_t id, struct err *e)
+int enforce_start_quota(struct enforce *en, uint64_t id, struct err *e)
 {
 	uint64_t zero = 0;
 
@@ -475,7 +375,7 @@ static int start_quota(struct enforce *en, uint64_t id, struct err *e)
 	return 0;
 }
 
-static int open_state(struct enforce *en, const struct eg_guard *state, struct err *e)
+int enforce_open_state(struct enforce *en, const struct eg_guard *state, struct err *e)
 {
 	int rc = write_state(en, state);
 
@@ -526,37 +426,32 @@ int enforce_attach(struct enforce *en, int cgroup_fd, const struct eg_guard *sta
 
 	if (rc)
 		return rc;
-	purge_guard(en, g.id);
-	remove_pins(en, g.id, FRESH);
+	enforce_purge_guard(en, g.id);
+	enforce_remove_pins(en, g.id, ENFORCE_FRESH);
 	close_state(en, g.id);
-	rc = start_quota(en, g.id, e);
+	rc = enforce_start_quota(en, g.id, e);
 	if (!rc)
 		rc = attach_all(en, cgroup_fd, &g, e);
 	if (!rc)
 		rc = pin_all(en, &g, e);
 	if (!rc)
-		rc = open_state(en, state, e);
+		rc = enforce_open_state(en, state, e);
 	if (!rc) {
-		(void)add(en, &g);
+		(void)enforce_add(en, &g);
 		return 0;
 	}
-	detach_all(&g);
-	remove_pins(en, g.id, FRESH);
-	remove_pins(en, g.id, "");
-	purge_guard(en, g.id);
+	enforce_detach_all(&g);
+	enforce_remove_pins(en, g.id, ENFORCE_FRESH);
+	enforce_remove_pins(en, g.id, "");
+	enforce_purge_guard(en, g.id);
 	return rc;
-}
-
-int enforce_check_path(struct enforce *en, int cgroup_fd, struct err *e)
-{
-	return check_exclusive(en, cgroup_fd, e);
 }
 
 int enforce_set(struct enforce *en, const struct eg_guard *state, struct err *e)
 {
-	if (!find(en, state->id))
+	if (!enforce_find(en, state->id))
 		return err_set(e, -ENOENT, "no guard %" PRIu64, (uint64_t)state->id);
-	return open_state(en, state, e);
+	return enforce_open_state(en, state, e);
 }
 
 int enforce_get(struct enforce *en, uint64_t guard, struct eg_guard *ret)
@@ -564,7 +459,7 @@ int enforce_get(struct enforce *en, uint64_t guard, struct eg_guard *ret)
 	struct eg_guard state;
 	uint64_t pending = 0;
 
-	if (!find(en, guard))
+	if (!enforce_find(en, guard))
 		return -ENOENT;
 	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.guards), &guard, &state) != 0 ||
 	    bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.quota), &guard, &pending) != 0)
@@ -577,14 +472,14 @@ int enforce_get(struct enforce *en, uint64_t guard, struct eg_guard *ret)
 
 int enforce_detach(struct enforce *en, uint64_t guard, struct err *e)
 {
-	struct guard_links *g = find(en, guard);
+	struct guard_links *g = enforce_find(en, guard);
 
 	if (!g)
 		return err_set(e, -ENOENT, "no guard %" PRIu64, guard);
 	close_state(en, guard);
-	detach_all(g);
-	remove_pins(en, guard, "");
-	purge_guard(en, guard);
+	enforce_detach_all(g);
+	enforce_remove_pins(en, guard, "");
+	enforce_purge_guard(en, guard);
 	forget(en, g);
 	return 0;
 }
@@ -600,13 +495,13 @@ size_t enforce_guards(struct enforce *en, uint64_t *ids, size_t max)
 
 int enforce_alive(struct enforce *en, uint64_t guard)
 {
-	const struct guard_links *g = find(en, guard);
+	const struct guard_links *g = enforce_find(en, guard);
 	uint64_t at = 0;
 	int rc;
 
 	if (!g)
 		return -ENOENT;
-	for (size_t i = 0; i < ROWS; i++) {
+	for (size_t i = 0; i < ENFORCE_ROWS; i++) {
 		if (!g->link[i])
 			continue;
 		rc = links_cgroup(g->link[i], &at);
@@ -620,17 +515,17 @@ int enforce_alive(struct enforce *en, uint64_t guard)
 
 size_t enforce_fds(struct enforce *en, uint64_t guard, int *fds, size_t max)
 {
-	const struct guard_links *g = find(en, guard);
+	const struct guard_links *g = enforce_find(en, guard);
 	struct bpf_map *map;
 	size_t n = 0;
 
-	for (size_t i = 0; g && i < ROWS && n < max; i++)
+	for (size_t i = 0; g && i < ENFORCE_ROWS && n < max; i++)
 		if (g->link[i])
 			fds[n++] = bpf_link__fd(g->link[i]);
 	if (guard)
 		return n;
 	n += levels_fds(en->levels, fds, max);
-	for (size_t i = 0; i < LISTENERS && n < max; i++)
+	for (size_t i = 0; i < ENFORCE_LISTENERS && n < max; i++)
 		fds[n++] = bpf_link__fd(en->listen[i]);
 	bpf_object__for_each_map(map, en->skel->obj)
 		if (!bpf_map__is_internal(map) && n < max)
@@ -638,260 +533,10 @@ size_t enforce_fds(struct enforce *en, uint64_t guard, int *fds, size_t max)
 	return n;
 }
 
-/* ---- taking up what is pinned ------------------------------------------------------------------- */
-
-/* The cgroup with this id, or -errno. */
-static int cgroup_by_id(const struct enforce *en, uint64_t id)
+void enforce_free_links(struct guard_links *g)
 {
-	union {
-		struct file_handle h;
-		char bytes[sizeof(struct file_handle) + sizeof(uint64_t)];
-	} u = { .h = { .handle_bytes = sizeof(uint64_t), .handle_type = KERNFS_HANDLE } };
-	int fd;
-
-	memcpy(u.bytes + sizeof(struct file_handle), &id, sizeof(id));
-	fd = open_by_handle_at(en->slice, &u.h, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-/* A live guard that lacks a pin: attaches the program again and pins it. */
-static int mend_one(struct enforce *en, const char *dir, const struct links_row *row, uint64_t id,
-		    struct bpf_link **ret, struct err *e)
-{
-	auto_close int cgroup = cgroup_by_id(en, id);
-	int rc;
-
-	if (cgroup < 0)
-		return cgroup == -ESTALE ? -ENOLINK : err_set(e, cgroup, "the cgroup of guard %" PRIu64
-							      ": %s", id, strerror(-cgroup));
-	log_warn("guard %" PRIu64 " had lost its %s; attached again", id, row->name);
-	rc = links_attach(program_of(en, row), cgroup, ret, e);
-	return rc ? rc : links_pin(*ret, dir, row->name, e);
-}
-
-/* The state as it stands, with the flags of what is in force now. */
-static int refresh_state(struct enforce *en, uint64_t id, struct err *e)
-{
-	struct eg_guard state;
-
-	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.guards), &id, &state) != 0)
-		return err_set(e, -errno, "guard %" PRIu64 ": its state cannot be read: %s", id, strerror(errno));
-	return state.id ? open_state(en, &state, e) : 0;
-}
-
-/* The maps are other ones than those that the links were made with, which keep their storage for life: attached anew,
- * which starts closed, and the old ones taken off after that. */
-static int renew_guard(struct enforce *en, int cgroup, const char *dir, struct guard_links *g, struct err *e)
-{
-	log_warn("guard %" PRIu64 " had lost its maps; attached again, closed", g->id);
-	for (size_t i = 0; i < ROWS; i++) {
-		struct bpf_link *old = g->link[i];
-		int rc;
-
-		if (!old)
-			continue;
-		g->link[i] = NULL;
-		rc = links_attach(program_of(en, row_at(i)), cgroup, &g->link[i], e);
-		if (!rc)
-			rc = links_pin(g->link[i], dir, row_at(i)->name, e);
-		if (rc) {
-			(void)links_free(old);
-			return rc;
-		}
-		(void)links_detach(old);
-	}
-	return 0;
-}
-
-/* All links of a guard. -ENOLINK: its cgroup is gone. */
-static int take_guard(struct enforce *en, const char *dir, struct guard_links *g, struct err *e)
-{
-	auto_close int cgroup = cgroup_by_id(en, g->id);
-	struct eg_guard state;
-	uint64_t pending;
-
-	g->apart = cgroup < 0 || is_apart(en, cgroup);
-	for (size_t i = 0; i < ROWS; i++) {
-		const struct links_row *row = row_at(i);
-		int rc;
-
-		if (!wanted(en, g->apart, i))
-			continue;
-		rc = links_take(program_of(en, row), dir, row->name, g->id, &g->link[i]);
-		if (rc == -ENOENT)
-			rc = mend_one(en, dir, row, g->id, &g->link[i], e);
-		else if (rc && rc != -ENOLINK)
-			(void)err_set(e, rc, "guard %" PRIu64 ": the program %s cannot be swapped: %s", g->id,
-				      row->name, strerror(-rc));
-		if (rc)
-			return rc;
-	}
-	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.guards), &g->id, &state) != 0 && errno == ENOENT) {
-		int rc = renew_guard(en, cgroup, dir, g, e);
-
-		if (rc)
-			return rc;
-	}
-	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.quota), &g->id, &pending) != 0) {
-		purge(en->skel->maps.pending, g->id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
-		if (start_quota(en, g->id, e))
-			return -EIO;
-	}
-	return refresh_state(en, g->id, e);
-}
-
-static void free_links(struct guard_links *g)
-{
-	for (size_t i = 0; i < ROWS; i++)
+	for (size_t i = 0; i < ENFORCE_ROWS; i++)
 		g->link[i] = links_free(g->link[i]);
-}
-
-static int restore_guard(struct enforce *en, uint64_t id, struct err *e)
-{
-	struct guard_links g = { .id = id };
-	char dir[DIR_MAX];
-	int rc;
-
-	guard_dir(en, id, "", dir);
-	rc = take_guard(en, dir, &g, e);
-	if (!rc) {
-		(void)add(en, &g);
-		return 0;
-	}
-	free_links(&g);
-	if (rc != -ENOLINK)
-		return rc;
-	log_info("guard %" PRIu64 ": its cgroup is gone; unpinned", id);
-	remove_pins(en, id, "");
-	purge_guard(en, id);
-	return 0;
-}
-
-/* What was being attached when we died: nobody was told that it is guarded. */
-static void remove_half(struct enforce *en, uint64_t id)
-{
-	struct guard_links g = { .id = id };
-	char dir[DIR_MAX], path[PATH_MAX];
-
-	guard_dir(en, id, FRESH, dir);
-	for (size_t i = 0; i < ROWS; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, row_at(i)->name);
-		g.link[i] = bpf_link__open(path);
-	}
-	detach_all(&g);
-	remove_pins(en, id, FRESH);
-	purge_guard(en, id);
-	log_warn("guard %" PRIu64 " was half attached; detached", id);
-}
-
-/* The number that a name ends in after the prefix; 0: it is none of ours. */
-static uint64_t id_of(const char *name, const char *prefix)
-{
-	size_t n = strlen(prefix);
-	uint64_t id;
-	char *end;
-
-	if (strncmp(name, prefix, n) != 0 || name[n] < '1' || name[n] > '9')
-		return 0;
-	errno = 0;
-	id = strtoull(name + n, &end, 10);
-	return errno == 0 && *end == '\0' ? id : 0;
-}
-
-static int restore_entry(struct enforce *en, const char *name, struct err *e)
-{
-	uint64_t half = id_of(name, FRESH), id = id_of(name, "");
-
-	if (half)
-		remove_half(en, half);
-	if (!id)
-		return 0;
-	if (en->count == EG_GUARDS_MAX)
-		return err_set(e, -ENOSPC, "more than %d guards are pinned", EG_GUARDS_MAX);
-	return restore_guard(en, id, e);
-}
-
-/* Names first, since the directory changes under our hands. */
-static int restore_guards(struct enforce *en, struct err *e)
-{
-	struct dirent **names = NULL;
-	char path[PATH_MAX];
-	int n, rc = 0;
-
-	(void)snprintf(path, sizeof(path), "%s/guards", en->dir);
-	n = scandir(path, &names, NULL, NULL);
-	if (n < 0)
-		return err_set(e, -errno, "%s cannot be read: %s", path, strerror(errno));
-	for (int i = 0; i < n; i++) {
-		if (!rc)
-			rc = restore_entry(en, names[i]->d_name, e);
-		free(names[i]);
-	}
-	free(names);
-	return rc;
-}
-
-static int restore_listen(struct enforce *en, int cgroup_fd, struct err *e)
-{
-	char dir[DIR_MAX];
-	struct stat st;
-	int rc;
-
-	if (fstat(cgroup_fd, &st) != 0)
-		return err_set(e, -errno, "the listeners' cgroup cannot be read: %s", strerror(errno));
-	(void)snprintf(dir, sizeof(dir), "%s/listen", en->dir);
-	for (size_t i = 0; i < LISTENERS; i++) {
-		rc = links_take(program_of(en, &listeners[i]), dir, listeners[i].name, st.st_ino, &en->listen[i]);
-		if (rc == -ENOENT || rc == -ENOLINK) {
-			rc = links_attach(program_of(en, &listeners[i]), cgroup_fd, &en->listen[i], e);
-			if (!rc)
-				rc = links_pin(en->listen[i], dir, listeners[i].name, e);
-		} else if (rc) {
-			(void)err_set(e, rc, "the program %s cannot be swapped: %s", listeners[i].name,
-				      strerror(-rc));
-		}
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-static uint32_t link_id(int fd, uint64_t *cgroup)
-{
-	struct bpf_link_info info = {};
-	uint32_t len = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) != 0)
-		return 0;
-	*cgroup = info.cgroup.cgroup_id;
-	return info.id;
-}
-
-static bool is_taken(const struct guard_links *g, uint32_t id)
-{
-	uint64_t cgroup;
-
-	for (size_t i = 0; i < ROWS; i++)
-		if (g->link[i] && link_id(bpf_link__fd(g->link[i]), &cgroup) == id)
-			return true;
-	return false;
-}
-
-/* Held links that were not taken up have a successor by now. They must go, not only be let go of: a pin in some other
- * mount namespace may keep them, and two programs of ours on one cgroup deny what each would redirect. */
-static void drop_others(struct enforce *en, const struct enforce_held *held, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		const struct guard_links *g = held[i].guard ? find(en, held[i].guard) : NULL;
-		uint64_t cgroup = 0;
-		uint32_t id;
-
-		if (!g || !repin_is_link(held[i].fd))
-			continue;
-		id = link_id(held[i].fd, &cgroup);
-		if (id && cgroup == g->id && !is_taken(g, id))
-			(void)bpf_link_detach(held[i].fd);
-	}
 }
 
 /* ---- open and close ----------------------------------------------------------------------------- */
@@ -908,7 +553,7 @@ static int on_event(void *ctx, void *data, size_t size)
 	return 0;
 }
 
-static struct enforce *new(void)
+struct enforce *enforce_new(void)
 {
 	struct enforce *en = calloc(1, sizeof(*en));
 
@@ -939,13 +584,13 @@ static void tell_level(const struct enforce *en)
 static int open_all(struct enforce *en, const struct config *c, int listen_cgroup, const struct enforce_held *held,
 		    size_t count, struct err *e)
 {
-	char pins[DIR_MAX];
-	int rc = make_layout(en, c->bpffs, e);
+	char pins[ENFORCE_DIR_MAX];
+	int rc = enforce_make_layout(en, c->bpffs, e);
 
 	bool older = !rc && repin_older(en->dir);
 
 	if (!rc)
-		rc = load(en, c->explicit_port, held, older ? 0 : count, e);
+		rc = enforce_load(en, c->explicit_port, held, older ? 0 : count, e);
 	if (rc)
 		return rc;
 	repin_guards(en->dir, held, count);
@@ -960,11 +605,11 @@ static int open_all(struct enforce *en, const struct config *c, int listen_cgrou
 	if (!rc)
 		tell_level(en);
 	if (!rc)
-		rc = restore_guards(en, e);
+		rc = enforce_restore_guards(en, e);
 	if (!rc)
-		rc = restore_listen(en, listen_cgroup, e);
+		rc = enforce_restore_listen(en, listen_cgroup, e);
 	if (!rc)
-		drop_others(en, held, count);
+		enforce_drop_others(en, held, count);
 	if (!rc && older)
 		repin_drop_older(en->dir);
 	return rc;
@@ -978,7 +623,7 @@ int enforce_open(const struct config *c, int listen_cgroup, struct enforce **ret
 int enforce_open_held(const struct config *c, int listen_cgroup, const struct enforce_held *held, size_t count,
 		      struct enforce **ret, struct err *e)
 {
-	struct enforce *en = new();
+	struct enforce *en = enforce_new();
 	int rc;
 
 	if (!en)
@@ -997,8 +642,8 @@ struct enforce *enforce_close(struct enforce *en)
 	if (!en)
 		return NULL;
 	for (size_t i = 0; i < en->count; i++)
-		free_links(&en->guards[i]);
-	for (size_t i = 0; i < LISTENERS; i++)
+		enforce_free_links(&en->guards[i]);
+	for (size_t i = 0; i < ENFORCE_LISTENERS; i++)
 		en->listen[i] = links_free(en->listen[i]);
 	en->levels = levels_close(en->levels);
 	ring_buffer__free(en->ring);
@@ -1009,11 +654,11 @@ struct enforce *enforce_close(struct enforce *en)
 	return NULL;
 }
 
-/* Was this bpffs mounted by mount_bpffs(): by its source, in proc(5)'s mounts. */
+/* Was this bpffs mounted by enforce_mount_bpffs(): by its source, in proc(5)'s mounts. */
 static bool is_ours(const char *path)
 {
 	FILE *f = fopen("/proc/self/mounts", "re");
-	char line[PATH_MAX + 256], want[DIR_MAX + 32];
+	char line[PATH_MAX + 256], want[ENFORCE_DIR_MAX + 32];
 	bool ours = false;
 
 	if (!f)
@@ -1028,16 +673,16 @@ static bool is_ours(const char *path)
 int enforce_remove(struct enforce *en)
 {
 	static const char *const subs[] = { "/maps", "/guards", "/listen", "/lsm", "" };
-	char path[DIR_MAX];
+	char path[ENFORCE_DIR_MAX];
 	struct bpf_map *map;
 
 	if (en->count)
 		return -EBUSY;
-	for (size_t i = 0; i < LISTENERS; i++)
+	for (size_t i = 0; i < ENFORCE_LISTENERS; i++)
 		en->listen[i] = links_detach(en->listen[i]);
 	levels_remove(en->levels);
 	(void)snprintf(path, sizeof(path), "%s/listen", en->dir);
-	links_unpin(path, listeners, LISTENERS);
+	links_unpin(path, enforce_listeners, ENFORCE_LISTENERS);
 	bpf_object__for_each_map(map, en->skel->obj)
 		if (bpf_map__is_pinned(map))
 			(void)bpf_map__unpin(map, NULL);
@@ -1072,7 +717,7 @@ int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx)
 
 int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const struct eg_lease *lease)
 {
-	if (!find(en, key->guard))
+	if (!enforce_find(en, key->guard))
 		return -ENOENT;
 	if (bpf_map_update_elem(bpf_map__fd(en->skel->maps.leases), key, lease, BPF_ANY) != 0)
 		return -errno;
@@ -1081,7 +726,7 @@ int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const stru
 
 void enforce_unlease(struct enforce *en, uint64_t guard)
 {
-	purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);
+	enforce_purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);
 }
 
 void enforce_sweep(struct enforce *en, uint64_t now_ns)
@@ -1097,66 +742,6 @@ void enforce_sweep(struct enforce *en, uint64_t now_ns)
 		if (bpf_map_lookup_elem(fd, &key, &lease) == 0 && lease.expires <= now_ns)
 			(void)bpf_map_delete_elem(fd, &key);
 	}
-}
-
-/* ---- pins that somebody took away ---- */
-
-static bool pinned(const struct enforce *en)
-{
-	char path[PATH_MAX];
-
-	for (size_t i = 0; i < en->count; i++) {
-		guard_dir(en, en->guards[i].id, "", path);
-		(void)strcat(path, "/egress_skb_out");
-		if (access(path, F_OK) != 0)
-			return false;
-	}
-	(void)snprintf(path, sizeof(path), "%s/maps/guards", en->dir);
-	return access(path, F_OK) == 0;
-}
-
-static void pin_again(struct enforce *en)
-{
-	int fds[CANARY_LSM];
-	char dir[DIR_MAX];
-	struct bpf_map *map;
-	size_t n;
-
-	(void)snprintf(dir, sizeof(dir), "%s/maps", en->dir);
-	bpf_object__for_each_map(map, en->skel->obj)
-		if (!bpf_map__is_internal(map))
-			repin_one(bpf_map__fd(map), dir, bpf_map__name(map));
-	(void)snprintf(dir, sizeof(dir), "%s/listen", en->dir);
-	for (size_t i = 0; i < LISTENERS; i++)
-		repin_one(bpf_link__fd(en->listen[i]), dir, listeners[i].name);
-	(void)snprintf(dir, sizeof(dir), "%s/lsm", en->dir);
-	n = levels_fds(en->levels, fds, CANARY_LSM); /* all of them or none */
-	for (size_t i = 0; i < n; i++)
-		repin_one(fds[i], dir, levels_lsm[i].name);
-	for (size_t g = 0; g < en->count; g++) {
-		guard_dir(en, en->guards[g].id, "", dir);
-		if (make_dir(dir, NULL))
-			continue;
-		for (size_t i = 0; i < ROWS; i++)
-			if (en->guards[g].link[i])
-				repin_one(bpf_link__fd(en->guards[g].link[i]), dir, row_at(i)->name);
-	}
-}
-
-void enforce_keep_pins(struct enforce *en)
-{
-	char bpffs[sizeof(en->dir)];
-	struct err e = {};
-
-	if (pinned(en))
-		return;
-	(void)snprintf(bpffs, sizeof(bpffs), "%s", en->dir);
-	*strrchr(bpffs, '/') = '\0';
-	log_warn("pins below %s were taken away; everything is in force all the same, and is pinned again", en->dir);
-	if (make_layout(en, bpffs, &e))
-		log_error("%s; the daemon and its holder keep the guards in force", e.text);
-	else
-		pin_again(en);
 }
 
 int enforce_told(struct enforce *en, uint64_t lost)
@@ -1187,72 +772,4 @@ int enforce_stats(struct enforce *en, uint64_t stats[EG_STAT_COUNT])
 	}
 	memcpy(stats, sums, sizeof(sums));
 	return 0;
-}
-
-/* ---- for doctor.c ------------------------------------------------------------------------------- */
-
-int enforce_mountable(const struct config *c, struct err *e)
-{
-	char path[] = "/tmp/agentsecrets-doctor-XXXXXX";
-	int rc;
-
-	if (is_bpffs(c->bpffs))
-		return 0;
-	if (!mkdtemp(path))
-		return err_set(e, -errno, "a directory in /tmp cannot be made: %s", strerror(errno));
-	rc = mount_bpffs(path, e);
-	if (!rc)
-		(void)umount2(path, MNT_DETACH);
-	(void)rmdir(path);
-	return rc;
-}
-
-int enforce_trial(const struct config *c, int parent_fd, struct enforce **ret, struct err *e)
-{
-	struct enforce *en = new();
-	int rc;
-
-	if (!en)
-		return err_set(e, -ENOMEM, "out of memory");
-	rc = load(en, c->explicit_port, NULL, 0, e);
-	if (!rc) {
-		en->paths = c->unix_paths == CONFIG_PATHS_ALLOWED;
-		en->slice = fcntl(parent_fd, F_DUPFD_CLOEXEC, 3);
-		rc = levels_open(en->skel->obj, parent_fd, NULL, LEVELS_WANT_UNIX, &en->levels, e);
-	}
-	if (rc) {
-		(void)enforce_close(en);
-		return rc;
-	}
-	*ret = en;
-	return 0;
-}
-
-int enforce_trial_listen(struct enforce *en, int cgroup_fd, struct err *e)
-{
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < LISTENERS; i++)
-		rc = links_attach(program_of(en, &listeners[i]), cgroup_fd, &en->listen[i], e);
-	return rc;
-}
-
-int enforce_trial_guard(struct enforce *en, int cgroup_fd, struct eg_guard *state, bool wall_only, struct err *e)
-{
-	size_t rows = wall_only ? 2 : PROGRAMS; /* skb_out, skb_in */
-	struct guard_links *g;
-	struct stat st;
-	int rc;
-
-	if (fstat(cgroup_fd, &st) != 0)
-		return err_set(e, -errno, "the scratch cgroup cannot be read: %s", strerror(errno));
-	state->id = st.st_ino;
-	g = add(en, &(struct guard_links){ .id = st.st_ino });
-	rc = start_quota(en, g->id, e);
-	for (size_t i = 0; !rc && i < rows; i++) {
-		rc = links_attach(program_of(en, &programs[i]), cgroup_fd, &g->link[i], e);
-		if (!rc)
-			rc = links_in_force(program_of(en, &programs[i]), programs[i].type, cgroup_fd, e);
-	}
-	return rc ? rc : open_state(en, state, e);
 }
