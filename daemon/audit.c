@@ -2,8 +2,10 @@
  * field has a most in bytes of output, and the sum of them all, with every key, is under AUDIT_LINE_MAX,
  * so that no input makes a line that does not fit. A line's mac is made over the bytes as they lie there.
  *
- *	mac(n) = BLAKE2b-256(key k(n); mac(n-1) || line up to `,"mac"`)	mac(0) = 32 zero bytes
- *	k(n+1) = BLAKE2b-256(key k(n); "next")
+ *	mac(n) || k(n+1) = BLAKE2b-512(key k(n); mac(n-1) || line up to `,"mac"`)	mac(0) = 32 zero bytes
+ *
+ * Half of the hash is published, the other half is the next line's key: a keyed BLAKE2b is a pseudo-random
+ * function, so who knows one half learns nothing of the other, nor of k(n), which is forgotten.
  *
  * The verifier reads a line from its end, where the fields are ours and of fixed form; what stands before
  * them, strings chosen by clients among it, cannot be mistaken for them. What the chain cannot show is
@@ -64,16 +66,15 @@ static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], c
 		       size_t len)
 {
 	crypto_generichash_state st;
-	uint8_t next[AUDIT_KEY_LEN];
+	uint8_t both[AUDIT_MAC_LEN + AUDIT_KEY_LEN];
 
-	(void)crypto_generichash_init(&st, key, AUDIT_KEY_LEN, AUDIT_MAC_LEN);
+	(void)crypto_generichash_init(&st, key, AUDIT_KEY_LEN, sizeof(both));
 	(void)crypto_generichash_update(&st, mac, AUDIT_MAC_LEN);
 	(void)crypto_generichash_update(&st, line, len);
-	(void)crypto_generichash_final(&st, mac, AUDIT_MAC_LEN);
-	(void)crypto_generichash(next, sizeof(next), (const uint8_t *)"next", 4, key,
-				 AUDIT_KEY_LEN);
-	memcpy(key, next, sizeof(next));
-	sodium_memzero(next, sizeof(next));
+	(void)crypto_generichash_final(&st, both, sizeof(both));
+	memcpy(mac, both, AUDIT_MAC_LEN);
+	memcpy(key, both + AUDIT_MAC_LEN, AUDIT_KEY_LEN);
+	sodium_memzero(both, sizeof(both));
 	sodium_memzero(&st, sizeof(st));
 }
 
@@ -147,11 +148,22 @@ static size_t audit_char(const uint8_t *p, size_t left, uint8_t out[8], size_t *
 	return n;
 }
 
+/* How many bytes from s on stand for themselves. */
+static size_t audit_plain(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+		n++;
+	return n;
+}
+
 static void audit_quoted(struct wr *w, const char *s, size_t len, size_t most)
 {
-	size_t at = 0, written = 0;
+	size_t at = audit_plain(s, len < most - 3 ? len : most - 3), written = at;
 
 	wr_u8(w, '"');
+	wr_bytes(w, s, at);
 	while (at < len) {
 		uint8_t out[8];
 		size_t used, n = audit_char((const uint8_t *)s + at, len - at, out, &used);
@@ -168,7 +180,7 @@ static void audit_quoted(struct wr *w, const char *s, size_t len, size_t most)
 }
 
 /* The key with its comma; the time before it is always there. */
-static void audit_key_name(struct wr *w, const char *key)
+static inline void audit_key_name(struct wr *w, const char *key)
 {
 	wr_str(w, ",\"");
 	wr_str(w, key);
@@ -191,11 +203,8 @@ static void audit_word(struct wr *w, const char *key, const char *s, size_t most
 
 static void audit_number(struct wr *w, const char *key, uint64_t v)
 {
-	char digits[24];
-
 	audit_key_name(w, key);
-	(void)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)v);
-	wr_str(w, digits);
+	wr_decimal(w, v, 1);
 }
 
 static void audit_number_if(struct wr *w, const char *key, uint64_t v)
@@ -223,22 +232,36 @@ static void audit_time(struct wr *w, uint64_t ns)
 {
 	uint64_t s = ns / 1000000000;
 	unsigned int y, m, d, in_day = (unsigned int)(s % 86400);
-	char text[64];
 
 	audit_date(s / 86400, &y, &m, &d);
-	(void)snprintf(text, sizeof(text), "{\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%06uZ\"", y,
-		       m, d, in_day / 3600, in_day / 60 % 60, in_day % 60,
-		       (unsigned int)(ns % 1000000000 / 1000));
-	wr_str(w, text);
+	wr_str(w, "{\"time\":\"");
+	wr_decimal(w, y, 4);
+	wr_u8(w, '-');
+	wr_decimal(w, m, 2);
+	wr_u8(w, '-');
+	wr_decimal(w, d, 2);
+	wr_u8(w, 'T');
+	wr_decimal(w, in_day / 3600, 2);
+	wr_u8(w, ':');
+	wr_decimal(w, in_day / 60 % 60, 2);
+	wr_u8(w, ':');
+	wr_decimal(w, in_day % 60, 2);
+	wr_u8(w, '.');
+	wr_decimal(w, ns % 1000000000 / 1000, 6);
+	wr_str(w, "Z\"");
 }
 
 static void audit_destination(struct wr *w, const uint8_t addr[16], uint16_t port)
 {
-	char text[ORIGIN_TEXT_MAX], whole[ORIGIN_TEXT_MAX + 16];
+	bool v4 = origin_is_v4(addr);
+	char text[ORIGIN_TEXT_MAX];
 
-	(void)snprintf(whole, sizeof(whole), origin_is_v4(addr) ? "%s:%u" : "[%s]:%u",
-		       origin_text(addr, text), port);
-	audit_word(w, "dst", whole, sizeof(whole) + 3);
+	audit_key_name(w, "dst");
+	wr_str(w, v4 ? "\"" : "\"[");
+	wr_str(w, origin_text(addr, text));
+	wr_str(w, v4 ? ":" : "]:");
+	wr_decimal(w, port, 1);
+	wr_u8(w, '"');
 }
 
 static void audit_names(struct wr *w, const struct audit_entry *en)

@@ -3,7 +3,7 @@
  * Every process that decides writes for itself to the same O_APPEND file. A writer's lines carry
  * "w" (writer), "e" (epoch: random per start), "n" (1, 2, 3 …) and, last, "mac": keyed BLAKE2b-256 over
  * the previous line's mac and all bytes of this line before `,"mac"`. The key moves forward with each
- * line (k' = BLAKE2b(k, "next")) and the old one is wiped, so a process that is taken over cannot
+ * line (audit.c says how) and the old one is wiped, so a process that is taken over cannot
  * rewrite what it wrote before. The first key is derived by the keeper from (writer, epoch), so that
  * `log verify`, which asks the keeper for it, finds any change, loss in the middle or reorder.
  *

@@ -1002,17 +1002,6 @@ static void wr_slice(struct wr *w, struct http1_slice s)
 	wr_bytes(w, s.p, s.len);
 }
 
-static void wr_decimal(struct wr *w, uint64_t n)
-{
-	char text[20];
-	size_t at = sizeof(text);
-
-	do
-		text[--at] = (char)('0' + n % 10);
-	while (n /= 10);
-	wr_bytes(w, text + at, sizeof(text) - at);
-}
-
 static void wr_line(struct wr *w, struct http1_slice name, struct http1_slice value)
 {
 	wr_slice(w, name);
@@ -1081,7 +1070,7 @@ static void write_framing(struct wr *w, const struct http1_out *o, const struct 
 	wr_slice(w, f->name);
 	wr_str(w, ": ");
 	if (o->framing == HTTP1_FRAMING_LENGTH)
-		wr_decimal(w, o->length);
+		wr_decimal(w, o->length, 1);
 	else
 		wr_slice(w, f->value);
 	wr_str(w, "\r\n");
@@ -1122,7 +1111,7 @@ static void write_added(struct wr *w, const struct http1_out *o)
 		wr_str(w, "Transfer-Encoding: chunked\r\n");
 	if (o->framing != o->meaning->framing && o->framing == HTTP1_FRAMING_LENGTH) {
 		wr_str(w, "Content-Length: ");
-		wr_decimal(w, o->length);
+		wr_decimal(w, o->length, 1);
 		wr_str(w, "\r\n");
 	}
 	if (o->close || o->framing == HTTP1_FRAMING_CLOSE)
@@ -1169,7 +1158,7 @@ static int write_host(struct wr *w, const struct http1_out *o)
 	wr_str(w, v6 ? "]" : "");
 	if (m->port && m->port != (m->scheme == HTTP1_SCHEME_HTTPS ? 443 : 80)) {
 		wr_str(w, ":");
-		wr_decimal(w, m->port);
+		wr_decimal(w, m->port, 1);
 	}
 	wr_str(w, "\r\n");
 	return 0;
@@ -1221,7 +1210,7 @@ int http1_write_response(struct wr *w, const struct http1_out *o)
 	if (!edits_ok(o))
 		return finish(w, -EINVAL);
 	wr_str(w, "HTTP/1.1 ");
-	wr_decimal(w, (uint64_t)o->head->status);
+	wr_decimal(w, (uint64_t)o->head->status, 1);
 	wr_str(w, " ");
 	wr_slice(w, o->head->phrase);
 	wr_str(w, "\r\n");

@@ -2,6 +2,10 @@
  * the end of the data pages, so that a read past them faults; what lies before them in the first page is
  * zero. Everything that protects it is set before a byte is written, and a failure of any of it but a
  * used-up lock limit leaves no secret.
+ *
+ * A few mappings that were freed, and wiped, are kept for the next secret of their size, with all their
+ * protection: making one costs six system calls and as many page faults as it has pages. They are given up
+ * when the lock limit is met.
  */
 #include "secret.h"
 
@@ -21,6 +25,53 @@ struct secret {
 	bool locked;
 };
 
+#define SECRET_SPARE_MAX 4
+#define SECRET_SPARE_LEN (64u * 1024) /* of a mapping that is kept */
+
+static struct secret_spare {
+	uint8_t *map; /* NULL: none; locked */
+	size_t map_len;
+} spares[SECRET_SPARE_MAX];
+
+static bool secret_spare_take(struct secret *s)
+{
+	size_t i;
+
+	for (i = 0; i < SECRET_SPARE_MAX; i++) {
+		if (!spares[i].map || spares[i].map_len != s->map_len)
+			continue;
+		s->map = spares[i].map;
+		s->locked = true;
+		spares[i].map = NULL;
+		return true;
+	}
+	return false;
+}
+
+/* All of it is zero. */
+static bool secret_spare_put(const struct secret *s)
+{
+	size_t i;
+
+	for (i = 0; i < SECRET_SPARE_MAX && s->locked && s->map_len <= SECRET_SPARE_LEN; i++)
+		if (!spares[i].map) {
+			spares[i] = (struct secret_spare){s->map, s->map_len};
+			return true;
+		}
+	return false;
+}
+
+static void secret_spares_drop(void)
+{
+	size_t i;
+
+	for (i = 0; i < SECRET_SPARE_MAX; i++) {
+		if (spares[i].map)
+			(void)munmap(spares[i].map, spares[i].map_len);
+		spares[i].map = NULL;
+	}
+}
+
 static size_t secret_page(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);
@@ -33,6 +84,10 @@ static int secret_lock(struct secret *s, size_t page, struct err *e)
 	static bool could;
 
 	s->locked = mlock(s->map + page, s->map_len - 2 * page) == 0;
+	if (!s->locked) {
+		secret_spares_drop();
+		s->locked = mlock(s->map + page, s->map_len - 2 * page) == 0;
+	}
 	could = could || s->locked;
 	if (!could)
 		return err_set(
@@ -59,6 +114,19 @@ static int secret_protect(struct secret *s, size_t page, struct err *e)
 	return 0;
 }
 
+/* Maps s->map_len bytes, protected and zero. */
+static int secret_map(struct secret *s, size_t page, struct err *e)
+{
+	if (secret_spare_take(s))
+		return 0;
+	s->map = mmap(NULL, s->map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (s->map == MAP_FAILED) {
+		s->map = NULL;
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	return secret_protect(s, page, e);
+}
+
 int secret_new(size_t len, struct secret **ret, struct err *e)
 {
 	size_t page = secret_page(), data = (len + page - 1) / page * page;
@@ -71,12 +139,7 @@ int secret_new(size_t len, struct secret **ret, struct err *e)
 	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
 	s->map_len = data + 2 * page;
-	s->map = mmap(NULL, s->map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (s->map == MAP_FAILED) {
-		s->map = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
-	}
-	rc = secret_protect(s, page, e);
+	rc = secret_map(s, page, e);
 	if (rc < 0)
 		return rc;
 	s->bytes = s->map + page + data - len;
@@ -103,7 +166,7 @@ struct secret *secret_free(struct secret *s)
 		return NULL;
 	if (s->bytes)
 		explicit_bzero(s->bytes, s->room);
-	if (s->map)
+	if (s->map && !(s->bytes && secret_spare_put(s)))
 		(void)munmap(s->map, s->map_len); /* unlocks */
 	free(s);
 	return NULL;

@@ -17,8 +17,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define UPSTREAM_BUCKETS 256
-#define UPSTREAM_SESSIONS 256
+/* A server ends a connection with its response, which says so, or after some silence, and none counts that in less. */
+#define UPSTREAM_FRESH_MS   50
+#define UPSTREAM_BUCKETS    256
+#define UPSTREAM_SESSIONS   256
 #define UPSTREAM_SESSION_MS (3600u * 1000)
 
 struct upstream_dial {
@@ -49,7 +51,8 @@ struct upstreams {
 	struct upstream_session *sessions[UPSTREAM_SESSIONS];
 };
 
-int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max, struct upstreams **ret)
+int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max,
+		  struct upstreams **ret)
 {
 	struct upstreams *p = calloc(1, sizeof(*p));
 	int rc;
@@ -91,9 +94,9 @@ struct upstreams *upstreams_free(struct upstreams *p)
 
 static bool upstream_same(const struct upstream_key *a, const struct upstream_key *b)
 {
-	return a->guard == b->guard && a->epoch == b->epoch && a->port == b->port && a->tls == b->tls &&
-	       a->private == b->private && memcmp(a->creds, b->creds, sizeof(a->creds)) == 0 &&
-	       strcmp(a->host, b->host) == 0;
+	return a->guard == b->guard && a->epoch == b->epoch && a->port == b->port &&
+	       a->tls == b->tls && a->private == b->private &&
+	       memcmp(a->creds, b->creds, sizeof(a->creds)) == 0 && strcmp(a->host, b->host) == 0;
 }
 
 static uint32_t upstream_hash(const struct upstream_key *k)
@@ -142,12 +145,14 @@ static void upstream_leave(struct upstream *u)
 
 /* ---- TLS sessions ---- */
 
-static struct upstream_session **upstream_session_at(struct upstreams *p, const struct upstream_key *k)
+static struct upstream_session **upstream_session_at(struct upstreams *p,
+						     const struct upstream_key *k)
 {
 	return &p->sessions[upstream_hash(k) % UPSTREAM_SESSIONS];
 }
 
-static const struct tls_session *upstream_session_of(struct upstreams *p, const struct upstream_key *k)
+static const struct tls_session *upstream_session_of(struct upstreams *p,
+						     const struct upstream_key *k)
 {
 	const struct upstream_session *s = *upstream_session_at(p, k);
 
@@ -208,7 +213,8 @@ static int upstream_connect(const uint8_t addr[16], uint16_t port, int *ret_fd)
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
 	bool v4 = origin_is_v4(addr);
-	auto_close int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	auto_close int fd = socket(v4 ? AF_INET : AF_INET6,
+				   SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int rc;
 
 	if (fd < 0)
@@ -265,7 +271,9 @@ static void upstream_handshake(struct upstream *u)
 		return;
 	default:
 		why = tls_why(u->side.tls);
-		upstream_fail(u, tls_distrusted(u->side.tls) ? REASON_UPSTREAM_TLS : REASON_UPSTREAM_CONNECT,
+		upstream_fail(u,
+			      tls_distrusted(u->side.tls) ? REASON_UPSTREAM_TLS
+							  : REASON_UPSTREAM_CONNECT,
 			      why);
 	}
 }
@@ -283,8 +291,8 @@ static void upstream_connected(struct upstream *u, int *fd)
 	upstream_dial_free(u);
 	upstream_leave(u);
 	u->state = UPSTREAM_HANDSHAKE;
-	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host, upstream_session_of(p, &u->key),
-				      &u->side.tls)
+	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host,
+				      upstream_session_of(p, &u->key), &u->side.tls)
 			: tls_plain(u->side.fd, &u->side.tls);
 	if (rc < 0)
 		upstream_fail(u, REASON_INTERNAL, "TLS setup");
@@ -354,8 +362,11 @@ bool upstream_alive(struct upstream *u)
 	size_t n;
 	ssize_t got;
 
-	if (u->side.hung_up || u->side.ended || tls_pending(u->side.tls) || buf_len(&u->side.in) > 0)
+	if (u->side.hung_up || u->side.ended || tls_pending(u->side.tls) ||
+	    buf_len(&u->side.in) > 0)
 		return false;
+	if (u->pool->loop->now_ms - u->idle_since_ms < UPSTREAM_FRESH_MS)
+		return true;
 	got = recv(u->side.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (got < 0)
 		return errno == EAGAIN;
@@ -363,7 +374,8 @@ bool upstream_alive(struct upstream *u)
 	return got > 0 && u->key.tls && tls_read(u->side.tls, &byte, 1, &n) == TLS_IN;
 }
 
-struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn)
+struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner,
+			       upstream_fn *fn)
 {
 	struct upstream *u;
 

@@ -62,4 +62,16 @@ static inline void wr_u64(struct wr *w, uint64_t v)
 	wr_u32(w, (uint32_t)v);
 }
 
+/* v in decimal, with zeroes before it up to `least` digits (at most 20). */
+static inline void wr_decimal(struct wr *w, uint64_t v, unsigned int least)
+{
+	char b[20];
+	size_t at = sizeof(b);
+
+	do
+		b[--at] = (char)('0' + v % 10);
+	while ((v /= 10) || sizeof(b) - at < least);
+	wr_bytes(w, b + at, sizeof(b) - at);
+}
+
 #endif
