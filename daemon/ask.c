@@ -47,6 +47,8 @@ static size_t ask_size(uint16_t op)
 		return sizeof(struct rpc_sign_leaf);
 	case RPC_CREDENTIAL:
 		return sizeof(struct rpc_credential);
+	case RPC_FORMER_ASK:
+		return sizeof(struct rpc_former_ask);
 	default:
 		return sizeof(struct rpc_resolve);
 	}
@@ -58,6 +60,7 @@ static uint16_t ask_answer(uint16_t op)
 	case RPC_SIGN_LEAF:
 		return RPC_LEAF;
 	case RPC_CREDENTIAL:
+	case RPC_FORMER_ASK:
 		return RPC_CREDENTIAL_VALUE;
 	default:
 		return RPC_RESOLVED;
@@ -182,10 +185,22 @@ static int channel_on_resolved(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return channel_answer(ctx, m, d->rc);
 }
 
+static int channel_on_former(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_former *note = m->body;
+	struct channel *c = ctx;
+
+	(void)peer;
+	if (!c->on_former || !rpc_str_ok(note->workspace, sizeof(note->workspace)))
+		return -EPROTO;
+	return c->on_former(c->ctx, note, m->tail, m->tail_len);
+}
+
 static const struct rpc_row channel_rows[] = {
 	{RPC_LEAF, sizeof(struct rpc_done), RPC_LEAF_MAX, 0, channel_on_done},
 	{RPC_CREDENTIAL_VALUE, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
 	{RPC_RESOLVED, sizeof(struct rpc_resolved), 0, 0, channel_on_resolved},
+	{RPC_FORMER, sizeof(struct rpc_former), RPC_TAIL_MAX, 0, channel_on_former},
 };
 
 int channel_serve(struct channel *c, void *buf)

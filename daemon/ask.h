@@ -23,6 +23,9 @@ struct channel {
 	} flying[RPC_INFLIGHT_MAX];
 	uint32_t in_flight, sequence;
 	struct ask *first, *last; /* waiting to be sent */
+	/* The keeper tells of a former value, unasked. Negative ends the channel. */
+	int (*on_former)(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len);
+	void *ctx;
 };
 
 struct ask {
@@ -34,6 +37,7 @@ struct ask {
 	union {
 		struct rpc_sign_leaf leaf;
 		struct rpc_credential credential;
+		struct rpc_former_ask former;
 		struct rpc_resolve resolve;
 	} body;
 };

@@ -9,9 +9,9 @@
  *
  * Every secret that the workspace's document lets go to this host and port, sent now, before, by another worker
  * or never, is looked for in the response (redact.h). So the keeper is asked for those too that the request does not
- * name, before it is sent; not for those that exchanges under way with the same host have already (known.h). Not
- * covered: values that were replaced, secrets that were unbound from the host since they were sent, hosts that pass
- * a secret on to another host.
+ * name, before it is sent; not for those that exchanges under way with the same host have already (known.h). Values
+ * that were replaced, or unbound from the host, since are looked for too (former.h). Not covered: hosts that pass a
+ * secret on to another host; a value in pieces that several Range requests fetch.
  */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H

@@ -243,6 +243,7 @@ static void keeper_done(struct keeper *k)
 	backends_done(&k->backends);
 	for (i = 0; i < ARRAY_SIZE(k->docs); i++)
 		k->docs[i] = rules_free(k->docs[i]);
+	formers_done(&k->formers);
 	k->vault = vault_free(k->vault);
 	k->signing_key = secret_free(k->signing_key);
 	k->audit_key = secret_free(k->audit_key);

@@ -21,7 +21,32 @@ struct keeper_asked {
 	struct keeper *k;
 	uint32_t id;
 	struct secret *value;
+	struct secret *old; /* SET: what it replaces */
 };
+
+/* The value in the vault that is about to be replaced by another; NULL: none. One that cannot be read was not sent lately. */
+static struct secret *keeper_replaced(const struct keeper *k, const char *workspace, const char *name,
+				      const struct secret *value)
+{
+	auto_(secret) struct secret *old = NULL;
+	struct err e = {0};
+
+	if (!k->vault || !backend_is_file(&k->backends, workspace) || !vault_has(k->vault, workspace, name) ||
+	    vault_read(k->vault, VAULTREC_SECRET, workspace, name, &old, &e) < 0 ||
+	    secret_same(old, secret_view(value), secret_len(value)))
+		return NULL;
+	return take(old);
+}
+
+/* Before the answer, and so before any proxy is given the new value. */
+static void keeper_tell_replaced(struct keeper *k, const char *workspace, const char *name, struct secret **old)
+{
+	struct rules **doc = keeper_doc(k, workspace);
+	const struct rules_secret *s = doc ? rules_secret(*doc, name) : NULL;
+
+	if (s && s->host_count > 0)
+		keeper_former(k, workspace, s->hosts, s->host_count, old);
+}
 
 static void keeper_on_asked(struct backend_ask *a, struct backend_answer *r)
 {
@@ -33,10 +58,13 @@ static void keeper_on_asked(struct backend_ask *a, struct backend_answer *r)
 	(void)err_set(&e, r->rc, "%s", r->why);
 	if (r->rc == 0 && a->op != BACKEND_LIST && backend_is_file(&x->k->backends, a->workspace))
 		keeper_warn(x->k);
+	if (r->rc == 0 && a->op == BACKEND_SET)
+		keeper_tell_replaced(x->k, a->workspace, a->name, &x->old);
 	rc = keeper_answer(x->k, &m, r->rc, &e, r->names, r->names_len);
 	if (rc < 0) /* the daemon itself is gone, which the loop sees too */
 		log_error("an answer was not taken: %s", strerror(-rc));
 	secret_free(x->value);
+	secret_free(x->old);
 	free(x);
 }
 
@@ -52,6 +80,7 @@ static int keeper_pass_on(struct keeper *k, const struct rpc_msg *m, enum backen
 	x->k = k;
 	x->id = m->id;
 	x->value = value ? take(*value) : NULL;
+	x->old = op == BACKEND_SET ? keeper_replaced(k, workspace, name, x->value) : NULL;
 	x->ask.op = op;
 	x->ask.value = x->value;
 	x->ask.fn = keeper_on_asked;

@@ -72,6 +72,32 @@ static int keeper_doc_verified(struct keeper *k, const struct rpc_workspace *q, 
 	return keeper_read_doc(q, text, ret, e);
 }
 
+/* What the old document let go to a host and the new one does not, the host may say again. */
+static void keeper_unbound(struct keeper *k, const struct rules *was, const struct rules *now)
+{
+	uint32_t i, count;
+
+	if (!k->vault || !backend_is_file(&k->backends, was->workspace))
+		return;
+	for (i = 0; i < was->secret_count; i++) {
+		const struct rules_secret *s = &was->secrets[i];
+		auto_free char(*hosts)[RPC_HOST_MAX] = NULL;
+		auto_(secret) struct secret *value = NULL;
+		struct err e = {0};
+		int rc = former_hosts(s, rules_secret(now, s->name), &hosts, &count);
+
+		if (rc == 0 && count == 0)
+			continue;
+		if (rc == 0)
+			rc = vault_read(k->vault, VAULTREC_SECRET, was->workspace, s->name, &value, &e);
+		if (rc == 0)
+			keeper_former(k, was->workspace, hosts, count, &value);
+		else if (rc != -ENOENT)
+			log_warn("%s of %s: responses of hosts that it went to are not searched for it any more: %s", s->name,
+				 was->workspace, strerror(-rc));
+	}
+}
+
 static int keeper_doc_put(struct keeper *k, struct rules **r, struct err *e)
 {
 	struct rules **slot = keeper_doc(k, (*r)->workspace);
@@ -85,6 +111,8 @@ static int keeper_doc_put(struct keeper *k, struct rules **r, struct err *e)
 	if (!slot)
 		return err_set(e, -ENOSPC, "there are %d workspaces already",
 			       KEEPER_WORKSPACES_MAX);
+	if (*slot)
+		keeper_unbound(k, *slot, *r);
 	*slot = rules_free(*slot);
 	*slot = take(*r);
 	return 0;
@@ -128,6 +156,7 @@ int keeper_workspace_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
 	slot = keeper_doc(k, q->workspace);
 	if (slot)
 		*slot = rules_free(*slot);
+	formers_drop(&k->formers, q->workspace);
 	return 0;
 }
 

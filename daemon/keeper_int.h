@@ -16,6 +16,7 @@
 #include "backend.h"
 #include "ca.h"
 #include "config.h"
+#include "former.h"
 #include "loop.h"
 #include "rpc.h"
 #include "rules.h"
@@ -59,6 +60,7 @@ struct keeper {
 	struct backends backends;
 	struct rules *docs[KEEPER_WORKSPACES_MAX];
 	struct keeper_guard guards[EG_GUARDS_MAX];
+	struct formers formers;
 	struct keeper_proxy proxies[CONFIG_WORKERS_MAX];
 	struct rpc_stats stats;
 	uint8_t buf[RPC_BUF] __attribute__((aligned(8)));
@@ -112,6 +114,10 @@ int keeper_stats(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 
 int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd) must_check;
 void keeper_proxy_end(struct keeper *k, struct keeper_proxy *p);
+/* A value that these hosts may know is no longer in force for them: proxies are told. value is taken over; NULL: they
+ * are told only that something has changed. */
+void keeper_former(struct keeper *k, const char *workspace, char (*hosts)[RPC_HOST_MAX], uint32_t host_count,
+		   struct secret **value);
 loop_fn keeper_on_proxy;
 
 #endif

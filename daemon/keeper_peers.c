@@ -21,10 +21,43 @@ void keeper_proxy_end(struct keeper *k, struct keeper_proxy *p)
 	p->gen++;
 }
 
+/* o NULL: only that something has changed. A proxy that does not take it must not go on with what it knows. */
+static void keeper_tell_former(struct keeper *k, struct keeper_proxy *p, const char *workspace, const struct former *o)
+{
+	char hosts[RULES_BIND_HOSTS_MAX * RPC_HOST_MAX];
+	struct wr w = wr_of(hosts, sizeof(hosts));
+	struct rpc_former note = {.number = o ? o->number : 0};
+	uint32_t i;
+
+	if (p->peer.fd < 0)
+		return;
+	memcpy(note.workspace, workspace, strlen(workspace) + 1);
+	for (i = 0; o && i < o->host_count; i++)
+		wr_bytes(&w, o->hosts[i], strlen(o->hosts[i]) + 1);
+	if (!w.full && rpc_send(p->peer.fd, RPC_FORMER, 0, &note, sizeof(note), hosts, w.len, -1) == 0)
+		return;
+	log_error("proxy%u does not listen; its channel is closed", p->peer.number);
+	keeper_proxy_end(k, p);
+}
+
+void keeper_former(struct keeper *k, const char *workspace, char (*hosts)[RPC_HOST_MAX], uint32_t host_count,
+		   struct secret **value)
+{
+	const struct former *o = NULL;
+	size_t i;
+
+	if (*value && former_add(&k->formers, workspace, hosts, host_count, value, &o) < 0)
+		log_error("out of memory: a former value of %s will not be looked for", workspace);
+	for (i = 0; i < ARRAY_SIZE(k->proxies); i++)
+		keeper_tell_former(k, &k->proxies[i], workspace, o);
+}
+
 int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd)
 {
 	struct keeper_proxy *p;
 	struct loop_key key = {.kind = KEEPER_PROXY, .slot = index};
+	size_t i;
+	int rc;
 
 	if (index >= CONFIG_WORKERS_MAX)
 		return -EPROTO;
@@ -32,7 +65,11 @@ int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd)
 	keeper_proxy_end(k, p);
 	key.gen = p->gen;
 	p->peer = (struct rpc_peer){.fd = take_fd(fd), .number = index};
-	return loop_watch(&k->loop, p->peer.fd, key, EPOLLIN);
+	rc = loop_watch(&k->loop, p->peer.fd, key, EPOLLIN);
+	for (i = 0; i < FORMER_MAX && rc == 0; i++)
+		if (k->formers.of[i].number)
+			keeper_tell_former(k, p, k->formers.of[i].workspace, &k->formers.of[i]);
+	return rc;
 }
 
 static int keeper_leaf_key(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -238,10 +275,43 @@ static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 		      : keeper_value(k, peer, m->id, q, workspace);
 }
 
+/* For the search of a response. Like keeper_judge(): the workspace is the guard's own, and it may ask that host at all. */
+static int keeper_former_find(struct keeper *k, const struct rpc_former_ask *q, const struct former **ret)
+{
+	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
+	struct rules **doc = g ? keeper_doc(k, g->workspace) : NULL;
+	const struct rules_rule *rule;
+	enum reason why;
+
+	if (!doc)
+		return -EACCES;
+	rule = rules_find(*doc, q->host, q->port, &why);
+	if (!rule || rule->mode != RULES_INSPECT)
+		return -EACCES;
+	*ret = former_find(&k->formers, q->number, g->workspace, q->host);
+	return *ret ? 0 : -ENOENT;
+}
+
+static int keeper_former_ask(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_former_ask *q = m->body;
+	const struct former *o = NULL;
+	struct rpc_done done = {0};
+	struct keeper *k = ctx;
+
+	if (!rpc_str_ok(q->host, sizeof(q->host)))
+		return -EPROTO;
+	done.rc = keeper_former_find(k, q, &o);
+	done.tail_len = o ? (uint32_t)secret_len(o->value) : 0;
+	return rpc_send(k->proxies[peer].peer.fd, RPC_CREDENTIAL_VALUE, m->id, &done, sizeof(done),
+			o ? secret_view(o->value) : NULL, done.tail_len, -1);
+}
+
 static const struct rpc_row keeper_proxy_rows[] = {
 	{RPC_LEAF_KEY, 0, CA_SPKI_MAX, RPC_ONCE, keeper_leaf_key},
 	{RPC_SIGN_LEAF, sizeof(struct rpc_sign_leaf), 0, 0, keeper_sign_leaf},
 	{RPC_CREDENTIAL, sizeof(struct rpc_credential), 0, 0, keeper_credential},
+	{RPC_FORMER_ASK, sizeof(struct rpc_former_ask), 0, 0, keeper_former_ask},
 };
 
 void keeper_on_proxy(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)

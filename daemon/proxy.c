@@ -256,6 +256,15 @@ static void proxy_introduce(struct proxy *p)
 		log_error("the keeper did not take the leaf key; no certificate will be had from it");
 }
 
+/* Before any value that this keeper sends from now on: no set of values made before it is used again. */
+static int proxy_on_former(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len)
+{
+	struct proxy *p = ctx;
+
+	creds_forget(p->creds, 0, NULL);
+	return who_former(&p->who, note->workspace, note->number, (const char *)hosts, len);
+}
+
 static int boss_wire(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
@@ -265,6 +274,7 @@ static int boss_wire(void *ctx, uint32_t peer, struct rpc_msg *m)
 	(void)peer;
 	switch (w->kind) {
 	case RPC_WIRE_KEEPER:
+		who_formers_gone(&p->who);
 		rc = proxy_wire(p, &p->keeper, PROXY_KEEPER, take_fd(&m->fd));
 		if (rc == 0)
 			proxy_introduce(p);
@@ -635,6 +645,8 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	loop_on(&p->loop, PROXY_AGENT, proxy_on_agent);
 	loop_on(&p->loop, PROXY_UPSTREAM, proxy_on_upstream);
 	channel_init(&p->keeper, PROXY_KEEPER);
+	p->keeper.on_former = proxy_on_former;
+	p->keeper.ctx = p;
 	channel_init(&p->resolver, PROXY_RESOLVER);
 	p->boss.fd = RPC_BOSS_FD;
 	p->audit_fd = -1;

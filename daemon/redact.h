@@ -32,7 +32,7 @@
 #define REDACT_MIN        6     /* bytes of the shortest value that is looked for */
 #define REDACT_MIN_CODED  8     /* in hex and base64 too */
 #define REDACT_MAX        16384 /* bytes of a value: RPC_SECRET_MAX */
-#define REDACT_VALUES_MAX 512
+#define REDACT_VALUES_MAX 544 /* of a document and former ones */
 #define REDACT_BREAK_MAX  64 /* bytes of a line break in base64 with its blanks */
 
 struct redact_value {

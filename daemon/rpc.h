@@ -74,6 +74,9 @@ enum rpc_op {
 	RPC_LEAF,       /* struct rpc_done + tail: DER of the leaf certificate */
 	RPC_CREDENTIAL, /* struct rpc_credential */
 	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value */
+	RPC_FORMER, /* keeper → proxy, unasked: struct rpc_former + tail: patterns of the hosts that such a value went to
+		     * (former.h), NUL after each */
+	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
 	/* proxy → resolver */
 	RPC_RESOLVE = 60, /* struct rpc_resolve */
 	RPC_RESOLVED,     /* struct rpc_resolved */
@@ -198,6 +201,18 @@ struct rpc_credential {
 	uint16_t port;
 	uint16_t slot; /* enum rules_slot */
 	char name[RPC_NAME_MAX];
+	char host[RPC_HOST_MAX];
+};
+
+struct rpc_former {
+	uint64_t number; /* 0: none; only that a value of the workspace has changed */
+	char workspace[RPC_WORKSPACE_MAX];
+};
+
+struct rpc_former_ask {
+	uint64_t guard;
+	uint64_t number;
+	uint16_t port;
 	char host[RPC_HOST_MAX];
 };
 

@@ -119,6 +119,66 @@ static void values_on_other(struct ask *a, int rc, const void *body, const uint8
 	conn_step(rq->c);
 }
 
+static void values_on_former(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+
+	(void)body;
+	if (rc == 0)
+		rc = creds_hold(rq->c->p->creds, tail, tail_len, &rq->others[rq->other]);
+	if (rc < 0 && rc != -ENOENT) { /* that is: the keeper has let it go */
+		rq->refused = true;
+		rq->refusal = REASON_VAULT;
+	}
+	rq->other++;
+	conn_step(rq->c);
+}
+
+/* Values that this host was sent and is no longer (former.h), after those of the document. */
+static bool values_formers(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	struct rpc_former_ask *q = &rq->ask.body.former;
+	uint32_t at = c->guard->workspace->rules->secret_count;
+	const struct who_former *f;
+
+	for (f = c->guard->workspace->formers; f && rq->other < rq->other_count; f = f->next, at++) {
+		if (at < rq->other)
+			continue;
+		rq->other = at;
+		if (!who_former_may(f, rq->route.host)) {
+			rq->other++;
+			continue;
+		}
+		*q = (struct rpc_former_ask){.guard = c->guard->id, .number = f->number, .port = rq->route.port};
+		memcpy(q->host, rq->route.host, sizeof(q->host));
+		if (ask_put(&rq->ask, &c->p->keeper, RPC_FORMER_ASK, values_on_former) == 0)
+			return false;
+		rq->refused = true;
+		rq->refusal = REASON_VAULT;
+		return false;
+	}
+	return !rq->refused;
+}
+
+/* A place for each value of the document and each former one of the workspace. */
+static bool values_room(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	uint32_t n = c->guard->workspace->rules->secret_count;
+	const struct who_former *f;
+
+	for (f = c->guard->workspace->formers; f; f = f->next)
+		n++;
+	if (rq->others || n == 0)
+		return true;
+	rq->others = calloc(n, sizeof(*rq->others));
+	rq->refused = !rq->others;
+	rq->refusal = REASON_INTERNAL;
+	rq->other_count = rq->others ? n : 0;
+	return !rq->refused;
+}
+
 /* The values that may go to this host and that the request does not name, one after the other; false: one is on its
  * way, or there will be none. */
 static bool values_others(struct conn *c)
@@ -126,13 +186,9 @@ static bool values_others(struct conn *c)
 	struct request *rq = c->x->rq;
 	const struct rules *r = c->guard->workspace->rules;
 
-	if (!rq->others && r->secret_count > 0) {
-		rq->others = calloc(r->secret_count, sizeof(*rq->others));
-		rq->refused = !rq->others;
-		rq->refusal = REASON_INTERNAL;
-		rq->other_count = rq->others ? r->secret_count : 0;
-	}
-	for (; rq->other < rq->other_count; rq->other++) {
+	if (!values_room(c))
+		return false;
+	for (; rq->other < r->secret_count; rq->other++) {
 		const struct rules_secret *s = &r->secrets[rq->other];
 		enum rules_slot slot = (enum rules_slot)(s->slots & -s->slots);
 
@@ -144,13 +200,13 @@ static bool values_others(struct conn *c)
 		if (!values_one(c, s->name, slot, &rq->others[rq->other], values_on_other))
 			return false;
 	}
-	return !rq->refused;
+	return values_formers(c);
 }
 
 static int values_make_known(struct conn *c)
 {
 	struct request *rq = c->x->rq;
-	struct cred v[RULES_SECRETS_MAX + INJECT_MAX];
+	struct cred v[RULES_SECRETS_MAX + INJECT_MAX + FORMER_PER_WORKSPACE];
 	size_t n = 0;
 	uint32_t i;
 

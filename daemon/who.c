@@ -31,6 +31,17 @@ static struct workspace *who_make(struct who *w, const char *name)
 	return ws;
 }
 
+static void who_free_formers(struct who_former **at)
+{
+	struct who_former *f;
+
+	while ((f = *at)) {
+		*at = f->next;
+		free(f->hosts);
+		free(f);
+	}
+}
+
 /* Forgets a workspace that has neither a document nor a guard. */
 static void who_unneeded(struct who *w, struct workspace *ws)
 {
@@ -41,6 +52,7 @@ static void who_unneeded(struct who *w, struct workspace *ws)
 	while (*at != ws)
 		at = &(*at)->next;
 	*at = ws->next;
+	who_free_formers(&ws->formers);
 	free(ws);
 }
 
@@ -102,6 +114,54 @@ void who_secret_changed(struct who *w, const char *name)
 
 	if (ws)
 		ws->epoch = ++w->epoch;
+}
+
+int who_former(struct who *w, const char *name, uint64_t number, const char *hosts, size_t len)
+{
+	struct workspace *ws = who_make(w, name);
+	struct who_former *f, **at;
+	uint32_t n;
+
+	if (!ws)
+		return -ENOMEM;
+	ws->epoch = ++w->epoch;
+	if (number == 0)
+		return 0;
+	if (len == 0 || hosts[len - 1] != '\0' || hosts[0] == '\0' || memmem(hosts, len, "\0", 2))
+		return -EPROTO;
+	f = calloc(1, sizeof(*f));
+	if (f)
+		f->hosts = calloc(1, len + 1);
+	if (!f || !f->hosts) {
+		free(f);
+		return -ENOMEM;
+	}
+	memcpy(f->hosts, hosts, len);
+	f->number = number;
+	f->next = ws->formers;
+	ws->formers = f;
+	for (n = 0, at = &ws->formers; *at && n < FORMER_PER_WORKSPACE; n++)
+		at = &(*at)->next;
+	who_free_formers(at);
+	return 0;
+}
+
+void who_formers_gone(struct who *w)
+{
+	struct workspace *ws;
+
+	for (ws = w->workspaces; ws; ws = ws->next)
+		who_free_formers(&ws->formers);
+}
+
+bool who_former_may(const struct who_former *f, const char *host)
+{
+	const char *pattern;
+
+	for (pattern = f->hosts; *pattern; pattern += strlen(pattern) + 1)
+		if (rules_host_match(pattern, host))
+			return true;
+	return false;
 }
 
 int who_guard(struct who *w, uint64_t id, const char *workspace)

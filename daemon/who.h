@@ -5,7 +5,15 @@
 #ifndef WHO_H
 #define WHO_H
 
+#include "former.h"
 #include "rules.h"
+
+/* A value that some hosts may still know (former.h), which the keeper has. */
+struct who_former {
+	struct who_former *next; /* older ones */
+	uint64_t number;
+	char *hosts; /* patterns, NUL after each, an empty one at the end */
+};
 
 struct workspace {
 	struct workspace *next;
@@ -13,6 +21,7 @@ struct workspace {
 	struct rules *rules; /* NULL: no document that verifies */
 	uint64_t epoch;	     /* changes with the document and with every secret */
 	uint32_t guards;
+	struct who_former *formers; /* newest first, at most FORMER_PER_WORKSPACE */
 };
 
 struct guard {
@@ -37,6 +46,11 @@ void who_done(struct who *w);
 int who_workspace(struct who *w, const char *name, struct rules *rules) must_check;
 void who_workspace_gone(struct who *w, const char *name);
 void who_secret_changed(struct who *w, const char *name);
+/* A value was replaced or unbound; number 0: only that. hosts: as in RPC_FORMER. -EPROTO: no patterns. */
+int who_former(struct who *w, const char *name, uint64_t number, const char *hosts, size_t len) must_check;
+/* There is another keeper, which has none. */
+void who_formers_gone(struct who *w);
+bool who_former_may(const struct who_former *f, const char *host);
 
 /* Adds a guard or moves it to another workspace. */
 int who_guard(struct who *w, uint64_t id, const char *workspace) must_check;

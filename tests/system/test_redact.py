@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import textwrap
 
@@ -10,6 +12,7 @@ import pytest
 
 from conftest import a_world
 from helpers import AUTH, audit, curl, holds_key
+from lab import wait_for
 
 # Takes the place of api.stripe.com's nginx on a port of its own. What it answers with is named by the path:
 # /form/coding/framing.
@@ -43,6 +46,7 @@ SERVER = textwrap.dedent("""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        ever = set()
 
         def log_message(self, *args):
             pass
@@ -51,6 +55,7 @@ SERVER = textwrap.dedent("""
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
             if key:
                 type(self).key = key
+                type(self).ever.add(key)
             key = getattr(type(self), "key", "")
             what, coding, framing = self.path.strip("/").split("/")
             if what == "sse":
@@ -63,7 +68,9 @@ SERVER = textwrap.dedent("""
                     time.sleep(0.2)
                 self.close_connection = True
                 return
-            if what == "clean":
+            if what == "ever":
+                body = "\\n".join(sorted(type(self).ever)).encode()
+            elif what == "clean":
                 body = b"%PDF \\x00\\xff nothing to see \\\\u00 &# %2" * 5000
             elif what == "all":
                 body = "".join("%s=%s;\\n" % f for f in forms(key)).encode() * 3
@@ -125,13 +132,17 @@ CODINGS = ["identity", "gzip", "deflate", "raw-deflate"] + (["zstd"] if shutil.w
 FRAMINGS = ["length", "chunked", "close"]
 
 
+def serve(lab):
+    p = lab.private
+    server = lab.spawn("net", ["/usr/bin/python3", "-c", SERVER, f"{p}/good.pem", f"{p}/good.key"], stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    lab.must("workspace", "allowlist", "add", "--workspace", "demo", "api.stripe.com:9443")
+
+
 @pytest.fixture(scope="module")
 def echo():
     made = a_world()
-    p = made.private
-    server = made.spawn("net", ["/usr/bin/python3", "-c", SERVER, f"{p}/good.pem", f"{p}/good.key"], stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"ready\n"
-    made.must("workspace", "allowlist", "add", "--workspace", "demo", "api.stripe.com:9443")
+    serve(made)
     yield made
     made.down()
 
@@ -178,3 +189,50 @@ def test_events_are_not_held_back(echo):
     p = echo.agent("/usr/bin/python3", "-c", code, "curl", "-sSN", "-m", "20", *AUTH, f"{URL}/sse/identity/close")
     late = [float(x) for x in p.stdout.split()]
     assert len(late) == 5 and max(late) < 0.15, (late, p.stderr)
+
+
+OLD = "sk_live_before_the_rotation_77"
+
+
+def said(lab, *args):
+    """What the host says of every key that it was ever sent, in one answer."""
+    p = lab.agent("curl", "-sS", "-i", "-m", "30", *args, f"{URL}/ever/identity/length", f"{URL}/ever/gzip/chunked")
+    assert p.returncode == 0 and p.stdout.count("HTTP/1.1 200") == 2, p.stderr
+    return p.stdout
+
+
+def test_a_value_that_was_replaced_or_unbound(fresh):
+    """The host still knows it. Also for new workers, and also when nothing is bound to the host any more."""
+    lab, d, now = fresh, fresh.daemons[0], fresh.keys["STRIPE_KEY"]
+    serve(lab)
+    lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.stripe.com", input=OLD)
+    assert OLD not in said(lab, *AUTH)
+    lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.stripe.com", input=now)
+    for args in (AUTH, ()):
+        text = said(lab, *args)
+        assert OLD not in text and now not in text and text.count("*" * len(OLD)) >= 2, text
+    lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.openai.com", input=now)
+    wait_for("both workers to know", lambda: now not in said(lab), 5)
+    text = said(lab)
+    assert OLD not in text and now not in text, text
+    for role, pid in d.processes():
+        if role.startswith("proxy"):
+            os.kill(pid, signal.SIGKILL)
+    wait_for("new workers", lambda: "*" * len(now) in lab.agent("curl", "-sS", "-m", "5", f"{URL}/ever/identity/length").stdout, 20)
+    text = said(lab)
+    assert OLD not in text and now not in text, text
+    lab.must("secrets", "delete", "STRIPE_KEY")
+    text = said(lab)
+    assert OLD not in text and now not in text, text
+
+
+def test_another_workspace_gets_no_former_value(fresh):
+    """What was replaced in one workspace masks nothing in another: the keeper gives it to that one's guards alone."""
+    lab = fresh
+    serve(lab)
+    lab.must("workspace", "allowlist", "add", "--workspace", "ordinary", "api.stripe.com:9443")
+    lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.stripe.com", input=OLD)
+    said(lab, *AUTH)
+    lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.stripe.com", input="sk_live_after_the_rotation_88")
+    p = lab.agent("curl", "-sS", "-m", "30", f"{URL}/ever/identity/length", workspace="ordinary")
+    assert OLD in p.stdout, (p.stdout, p.stderr)

@@ -33,6 +33,7 @@ static struct answer {
 	uint32_t id;
 	struct rpc_done done;
 	struct rpc_stats stats;
+	struct rpc_former note;
 	uint8_t tail[RPC_TAIL_MAX + 1];
 	size_t tail_len;
 } got;
@@ -59,6 +60,12 @@ static bool hear(int sock)
 	if (head.op == RPC_STATS) {
 		assert_int_equal((size_t)n, body + sizeof(got.stats));
 		memcpy(&got.stats, buf + body, sizeof(got.stats));
+	} else if (head.op == RPC_FORMER) {
+		assert_true((size_t)n >= body + sizeof(got.note));
+		memcpy(&got.note, buf + body, sizeof(got.note));
+		body += sizeof(got.note);
+		got.tail_len = (size_t)n - body;
+		memcpy(got.tail, buf + body, got.tail_len);
 	} else if (head.op != RPC_READY) {
 		assert_true((size_t)n >= body + sizeof(got.done));
 		memcpy(&got.done, buf + body, sizeof(got.done));
@@ -247,6 +254,19 @@ static void proxy_new(uint32_t number)
 	close(pair[1]);
 	proxy = pair[0];
 	sync_boss();
+}
+
+/* Of a value that is no longer in force, for the search of responses. */
+static int former(uint64_t g, uint64_t number, const char *host, uint16_t port)
+{
+	struct rpc_former_ask q = {.guard = g, .number = number, .port = port};
+
+	(void)snprintf(q.host, sizeof(q.host), "%s", host);
+	say(proxy, RPC_FORMER_ASK, 9, &q, sizeof(q), -1);
+	assert_true(hear(proxy));
+	assert_int_equal(got.op, RPC_CREDENTIAL_VALUE);
+	assert_int_equal(got.id, 9);
+	return got.done.rc;
 }
 
 static int credential(uint64_t g, const char *name, const char *host, uint16_t port, uint16_t slot)
@@ -560,6 +580,7 @@ static int open_vault(const void *key, size_t len)
 static void test_again(void **state)
 {
 	struct rpc_admin admin = {0};
+	uint64_t number;
 	uint8_t wrong[33] = {1};
 
 	(void)state;
@@ -578,13 +599,34 @@ static void test_again(void **state)
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
 	assert_memory_equal(got.tail, VALUE, strlen(VALUE));
+	assert_int_equal(set("demo", "STRIPE_KEY", VALUE), 0); /* the same: nobody is told of anything but that */
+	assert_true(hear(proxy));
+	assert_true(got.op == RPC_FORMER && got.note.number == 0 && got.tail_len == 0);
 	assert_int_equal(set("demo", "STRIPE_KEY", "changed after the lock"), 0);
+	assert_true(hear(proxy)); /* before the new value */
+	assert_true(got.op == RPC_FORMER && got.note.number > 0);
+	assert_string_equal(got.note.workspace, "demo");
+	assert_int_equal(got.tail_len, sizeof("api.stripe.com"));
+	assert_memory_equal(got.tail, "api.stripe.com", sizeof("api.stripe.com"));
+	number = got.note.number;
+	assert_int_equal(former(GUARD, number, "api.stripe.com", 443), 0);
+	assert_int_equal(got.tail_len, strlen(VALUE));
+	assert_memory_equal(got.tail, VALUE, strlen(VALUE));
+	assert_int_equal(former(GUARD, number + 1, "api.stripe.com", 443), -ENOENT);
+	assert_int_equal(former(GUARD, 0, "api.stripe.com", 443), -ENOENT);
+	assert_int_equal(former(GUARD, number, "a.example.com", 443), -ENOENT);
+	assert_int_equal(former(GUARD, number, "api.stripe.com", 444), -EACCES);
+	assert_int_equal(former(GUARD, number, "tunnel.example.org", 443), -EACCES);
+	assert_int_equal(former(GUARD + 1, number, "api.stripe.com", 443), -EACCES);
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
 	assert_memory_equal(got.tail, "changed after the lock", 22);
 	assert_int_equal(open_vault(wrong, 32), -EKEYREJECTED); /* and what was open stays open */
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
+	proxy_new(1); /* a new one is told at once */
+	assert_true(hear(proxy));
+	assert_true(got.op == RPC_FORMER && got.note.number == number);
 	assert_int_equal(open_vault(vault_key, 32), 0); /* again, after the lock */
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
