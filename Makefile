@@ -43,6 +43,9 @@ CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secret
 SHARED   += kind template
 CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
+# What is relayed unopened.
+PROXY    += tunnel pipes
+
 DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESOLVER) $(PROXY))
 CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))

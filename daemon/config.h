@@ -64,6 +64,7 @@ struct config {
 	uint32_t head_timeout_s;	   /* "proxy.head_timeout": 30: for a request's head */
 	uint32_t idle_timeout_s;	   /* "proxy.idle_timeout": 300: keep-alive, no request running */
 	uint32_t body_max;		   /* "proxy.body_max": 1048576: bytes of a request's body that is looked into */
+	uint32_t tunnel_idle_timeout_s;	   /* "proxy.tunnel_idle_timeout": 3600: no byte either way */
 	uint32_t response_timeout_s;	   /* "upstream.response_timeout": 600: request sent to head back */
 	uint32_t credential_lease_s;	   /* "keeper.credential_lease": 0: seconds a proxy may keep one */
 	uint32_t dns_count;		   /* entries of dns; 0: the host's /etc/resolv.conf */

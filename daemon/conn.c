@@ -1,7 +1,8 @@
 /* conn.c: see conn.h. Everything up to the first request, the end, and what epoll is asked.
  *
  *	PEEK ─► LEAF ─► TLS ─► IDLE ◄─► HEAD … ANSWER ─► LINGER ─► CLOSED
- *	  └──────(HTTP)─────────┘
+ *	  ├──────(HTTP)─────────┘
+ *	  └─(a rule of mode tunnel)─► TUNNEL_RESOLVE … TUNNEL
  *
  * The first bytes are peeked at, not read: the same ClientHello is then read by OpenSSL. A client that
  * waits for the server to speak first is never spoken to. Denied names get a certificate too, so that
@@ -11,6 +12,7 @@
 
 #include "exchange.h"
 #include "log.h"
+#include "tunnel.h"
 
 #include <assert.h>
 #include <string.h>
@@ -31,7 +33,7 @@ static const struct conn_row {
 	uint32_t next;	     /* besides CLOSED */
 } conn_rows[] = {
 	[CONN_CLOSED] = {"closed", .next = S(PEEK)},
-	[CONN_PEEK] = {"peek", true, CONFIGURED(head_timeout_s), .next = S(LEAF) | S(TLS) | S(IDLE) | S(LINGER)},
+	[CONN_PEEK] = {"peek", true, CONFIGURED(head_timeout_s), .next = S(LEAF) | S(TLS) | S(IDLE) | S(TUNNEL_RESOLVE) | S(LINGER)},
 	[CONN_LEAF] = {"leaf", .deadline_s = 15, .next = S(TLS)},
 	[CONN_TLS] = {"tls", true, CONFIGURED(head_timeout_s), .next = S(IDLE)},
 	[CONN_IDLE] = {"idle", true, CONFIGURED(idle_timeout_s), .next = S(HEAD)},
@@ -46,6 +48,10 @@ static const struct conn_row {
 	[CONN_WAIT] = {"wait", CONFIGURED(response_timeout_s), .next = S(RELAY) | S(RESOLVE) | S(ANSWER)},
 	[CONN_RELAY] = {"relay", .next = S(IDLE) | S(LINGER)},
 	[CONN_ANSWER] = {"answer", .deadline_s = 30, .next = S(IDLE) | S(LINGER)},
+	[CONN_TUNNEL_RESOLVE] = {"tunnel resolve", .deadline_s = 30, .next = S(TUNNEL_RECORD)},
+	[CONN_TUNNEL_RECORD] = {"tunnel record", .deadline_s = 30, .next = S(TUNNEL_DIAL) | S(LINGER)},
+	[CONN_TUNNEL_DIAL] = {"tunnel dial", CONFIGURED(connect_timeout_s), .next = S(TUNNEL) | S(LINGER)},
+	[CONN_TUNNEL] = {"tunnel", CONFIGURED(tunnel_idle_timeout_s)},
 	[CONN_LINGER] = {"linger", true, .deadline_s = 5},
 };
 _Static_assert(ARRAY_SIZE(conn_rows) == CONN_STATES, "a row for each state");
@@ -126,6 +132,8 @@ static void conn_end(struct conn *c, enum reason why, bool reset)
 		return;
 	if (c->x)
 		exchange_end(c, why);
+	if (c->tunnel)
+		tunnel_end(c, why);
 	leaf_cancel(&c->leaf);
 	if (reset)
 		side_reset(&c->agent);
@@ -149,7 +157,7 @@ void conn_reset(struct conn *c, enum reason why)
 
 void conn_free(struct conn *c)
 {
-	assert(c->state == CONN_CLOSED && !c->x);
+	assert(c->state == CONN_CLOSED && !c->x && !c->tunnel);
 	slots_drop(&c->p->conns, c->slot);
 	free(c);
 }
@@ -187,21 +195,37 @@ static bool conn_not_http(struct conn *c, const char *detail)
 	return false;
 }
 
-/* TLS, but not for us to serve: an alert that says so. */
-static bool conn_no_name(struct conn *c)
+void conn_alert(struct conn *c, uint8_t alert, enum reason why)
 {
-	ssize_t n;
-
-	conn_refused(c, REASON_SNI_MISSING, NULL);
 	/* What lies unread would turn the close into a reset, and the alert would be lost. */
-	n = recv(c->agent.fd, c->p->peek, sizeof(c->p->peek), MSG_DONTWAIT);
-	if (n < 0 || tls_plain(c->agent.fd, &c->agent.tls) < 0) {
-		conn_close(c, REASON_SNI_MISSING);
-		return false;
+	ssize_t n = recv(c->agent.fd, c->p->peek, sizeof(c->p->peek), MSG_DONTWAIT);
+
+	if (c->tunnel)
+		tunnel_end(c, why);
+	if ((n < 0 && errno != EAGAIN) || (!c->agent.tls && tls_plain(c->agent.fd, &c->agent.tls) < 0)) {
+		conn_close(c, why);
+		return;
 	}
-	tls_refuse(c->agent.fd, TLS_ALERT_UNRECOGNIZED_NAME);
+	tls_refuse(c->agent.fd, alert);
 	tls_finish(c->agent.tls);
 	conn_to(c, CONN_LINGER);
+}
+
+/* Does a rule of mode tunnel open it? Then it is not for us to serve. */
+static bool conn_tunnels(struct conn *c, const struct hello *h)
+{
+	const struct route_ask ask = {.via = ROUTE_TRANSPARENT,
+				      .addr = c->rec.addr,
+				      .port = c->rec.port,
+				      .tls = true,
+				      .sni = c->sni,
+				      .rules = c->guard->workspace->rules};
+	struct route r;
+
+	route_open(&ask, &r);
+	if (!r.rule || r.rule->mode != RULES_TUNNEL)
+		return false;
+	tunnel_begin(c, &r, h->ech);
 	return true;
 }
 
@@ -244,10 +268,15 @@ static bool conn_hello(struct conn *c, const struct hello *h)
 		conn_close(c, REASON_INTERNAL);
 		return false;
 	}
-	if (!h->sni[0])
-		return conn_no_name(c);
+	if (!h->sni[0]) {
+		conn_refused(c, REASON_SNI_MISSING, NULL);
+		conn_alert(c, TLS_ALERT_UNRECOGNIZED_NAME, REASON_SNI_MISSING);
+		return true;
+	}
 	memcpy(c->sni, h->sni, sizeof(c->sni));
 	c->tls = true;
+	if (conn_tunnels(c, h))
+		return true;
 	rc = leaf_get(c->p->leaves, c->sni, c->rec.guard, c->p->loop.now_ms, &c->leaf, &leaf);
 	if (rc == 0)
 		conn_handshake_with(c, leaf);
@@ -366,23 +395,36 @@ static bool conn_once(struct conn *c)
 		return conn_idle(c);
 	case CONN_LINGER:
 		return conn_linger(c);
+	case CONN_TUNNEL_RESOLVE:
+	case CONN_TUNNEL_RECORD:
+	case CONN_TUNNEL_DIAL:
+	case CONN_TUNNEL:
+		return tunnel_step(c);
 	default:
 		return exchange_step(c);
 	}
 }
 
-void conn_step(struct conn *c)
+/* What epoll is asked about both sides. */
+static int conn_arm(struct conn *c)
 {
 	struct loop *l = &c->p->loop;
-	struct upstream *up;
+	struct upstream *up = c->x ? c->x->up : NULL;
+	int rc;
 
+	if (c->state == CONN_TUNNEL)
+		return tunnel_arm(c);
+	rc = side_arm(&c->agent, l, conn_rows[c->state].agent_in || exchange_wants_body(c));
+	if (rc == 0 && up && up->state == UPSTREAM_BUSY)
+		rc = side_arm(&up->side, l, exchange_wants_response(c));
+	return rc;
+}
+
+void conn_step(struct conn *c)
+{
 	while (conn_once(c))
 		;
-	if (c->state == CONN_CLOSED)
-		return;
-	up = c->x ? c->x->up : NULL;
-	if (side_arm(&c->agent, l, conn_rows[c->state].agent_in || exchange_wants_body(c)) < 0 ||
-	    (up && up->state == UPSTREAM_BUSY && side_arm(&up->side, l, exchange_wants_response(c)) < 0))
+	if (c->state != CONN_CLOSED && conn_arm(c) < 0)
 		conn_close(c, REASON_INTERNAL);
 }
 
@@ -394,11 +436,32 @@ void conn_event(struct proxy *p, uint32_t slot, uint16_t gen, uint32_t events)
 		return;
 	side_event(&c->agent, &p->loop, events);
 	/* Gone: there is nobody to do anything for. Over TLS no client half-closes and waits; over plain
-	 * HTTP some do, and are answered. */
-	if ((c->agent.hung_up || (c->tls && (events & EPOLLRDHUP))) && !conn_rows[c->state].agent_in) {
+	 * HTTP some do, and are answered; what a tunnel does about it is its own business. */
+	if (c->state != CONN_TUNNEL && !conn_rows[c->state].agent_in &&
+	    (c->agent.hung_up || (c->tls && (events & EPOLLRDHUP)))) {
 		conn_close(c, REASON_CLIENT_CLOSED);
 		return;
 	}
+	conn_step(c);
+}
+
+void conn_wait_record(struct conn *c)
+{
+	if (c->waits_record)
+		return;
+	c->waits_record = true;
+	c->next_record = c->p->recorded;
+	c->p->recorded = c;
+}
+
+void conn_recorded(struct conn *c, int rc)
+{
+	if (c->state == CONN_RECORD)
+		exchange_recorded(c, rc);
+	else if (c->state == CONN_TUNNEL_RECORD)
+		tunnel_recorded(c, rc);
+	else
+		return;
 	conn_step(c);
 }
 
@@ -434,7 +497,10 @@ void conn_timeout(struct conn *c)
 		conn_close(c, REASON_NONE);
 		return;
 	default:
-		exchange_timeout(c);
+		if (c->tunnel)
+			tunnel_timeout(c);
+		else
+			exchange_timeout(c);
 		conn_step(c);
 	}
 }

@@ -26,6 +26,10 @@ enum conn_state {
 	CONN_WAIT,	 /* request going up, response head awaited */
 	CONN_RELAY,	 /* response going down (and perhaps the request's body still up) */
 	CONN_ANSWER,	 /* an answer of our own is going down */
+	CONN_TUNNEL_RESOLVE, /* tunnel.h: as the states of the same name above */
+	CONN_TUNNEL_RECORD,
+	CONN_TUNNEL_DIAL,
+	CONN_TUNNEL,	 /* bytes are relayed both ways */
 	CONN_LINGER,	 /* nothing more will be sent; reading so that what was sent arrives */
 	CONN_STATES,
 };
@@ -47,6 +51,7 @@ struct conn {
 	uint64_t lingered;    /* bytes dropped */
 	struct leaf_wait leaf;
 	struct exchange *x;   /* HEAD to ANSWER */
+	struct tunnel *tunnel; /* TUNNEL_RESOLVE to TUNNEL */
 };
 
 /* Takes over an accepted descriptor; counts it at its guard. */
@@ -63,7 +68,14 @@ void conn_close(struct conn *c, enum reason why);
 void conn_reset(struct conn *c, enum reason why);
 void conn_free(struct conn *c);
 
-/* ---- for exchange.c and relay.c ---- */
+/* The line with its decision is in the audit log (rc 0), or cannot be written. */
+void conn_recorded(struct conn *c, int rc);
+
+/* ---- for exchange.c, relay.c and tunnel.c ---- */
+/* It waits for the audit log to be written: conn_recorded(). */
+void conn_wait_record(struct conn *c);
+/* TLS that is not served: ends with a fatal alert (tls.h). The tunnel, if there is one, has ended. */
+void conn_alert(struct conn *c, uint8_t alert, enum reason why);
 void conn_to(struct conn *c, enum conn_state to);
 /* Another turn, without an event. */
 void conn_again(struct conn *c);

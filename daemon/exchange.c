@@ -246,12 +246,15 @@ static bool exchange_decide(struct conn *c, enum reason verdict, enum reason fai
 	x->recorded = false;
 	exchange_record_decision(c);
 	conn_to(c, CONN_RECORD);
-	if (!c->waits_record) {
-		c->waits_record = true;
-		c->next_record = c->p->recorded;
-		c->p->recorded = c;
-	}
+	conn_wait_record(c);
 	return true;
+}
+
+void exchange_recorded(struct conn *c, int rc)
+{
+	c->x->recorded = true;
+	if (rc < 0)
+		c->x->failure = REASON_INTERNAL;
 }
 
 static void exchange_on_changed(void *conn)

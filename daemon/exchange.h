@@ -75,6 +75,8 @@ struct exchange {
 /* One step of states HEAD to ANSWER. True: the state changed, go on. */
 bool exchange_step(struct conn *c);
 void exchange_timeout(struct conn *c);
+/* State RECORD: the line with the decision is written (rc 0), or cannot be. */
+void exchange_recorded(struct conn *c, int rc);
 /* What side_arm() should want, in any state. */
 bool exchange_wants_body(const struct conn *c);
 bool exchange_wants_response(const struct conn *c);

@@ -119,27 +119,29 @@ enum reason judge_secrets(const struct conn *c)
 }
 
 /* Whatever the resolver said: an address that the rule does not open is never dialled. */
-static bool judge_addresses_ok(const struct conn *c, const char **ret_class)
+static bool judge_addresses_ok(const struct config *cfg, const uint8_t (*addrs)[16], uint32_t count, bool private,
+			       bool address, const char **ret_class)
 {
-	const struct request *rq = c->x->rq;
 	uint32_t i;
 
-	for (i = 0; i < rq->addr_count; i++) {
-		*ret_class = origin_special(&c->p->config, rq->addrs[i]);
-		if (*ret_class &&
-		    !(rq->key.private && origin_openable(rq->addrs[i], rq->route.address)))
+	for (i = 0; i < count; i++) {
+		*ret_class = origin_special(cfg, addrs[i]);
+		if (*ret_class && !(private && origin_openable(addrs[i], address)))
 			return false;
 	}
 	*ret_class = NULL;
-	return rq->addr_count > 0;
+	return count > 0;
 }
 
-enum reason judge_resolved(struct conn *c, enum reason *ret_failure)
+enum reason judge_answer(const struct config *cfg, int rc, const uint8_t (*addrs)[16], uint32_t count, bool private,
+			 bool address, enum reason *ret_failure, const char **ret_detail)
 {
 	*ret_failure = REASON_NONE;
-	switch (c->x->rq->resolve_rc) {
+	*ret_detail = NULL;
+	switch (rc) {
 	case 0:
-		return judge_addresses_ok(c, &c->x->detail) ? REASON_NONE : REASON_SSRF;
+		return judge_addresses_ok(cfg, addrs, count, private, address, ret_detail) ? REASON_NONE
+											   : REASON_SSRF;
 	case -EACCES:
 		return REASON_SSRF;
 	case -EPERM:
@@ -149,11 +151,19 @@ enum reason judge_resolved(struct conn *c, enum reason *ret_failure)
 		return REASON_NONE;
 	case -ETIMEDOUT:
 		*ret_failure = REASON_UPSTREAM_TIMEOUT;
-		c->x->detail = "resolving";
+		*ret_detail = "resolving";
 		return REASON_NONE;
 	default:
 		*ret_failure = REASON_INTERNAL;
-		c->x->detail = "no answer from the resolver";
+		*ret_detail = "no answer from the resolver";
 		return REASON_NONE;
 	}
+}
+
+enum reason judge_resolved(struct conn *c, enum reason *ret_failure)
+{
+	const struct request *rq = c->x->rq;
+
+	return judge_answer(&c->p->config, rq->resolve_rc, (const uint8_t(*)[16])rq->addrs, rq->addr_count,
+			    rq->key.private, rq->route.address, ret_failure, &c->x->detail);
 }

@@ -12,6 +12,11 @@
 enum reason judge_request(struct conn *c);
 /* The body is here, whole: what in it concerns the verdict. Asked before step 5, if x->hold.asked was set. */
 enum reason judge_body(struct conn *c);
+/* What the resolver's answer means where the rule is `private` or not, the host an `address` or a name: the verdict;
+ * *ret_failure: allowed, but it cannot be done; *ret_detail: our words about either, or NULL. Whatever the resolver
+ * said, an address that the rule does not open is refused here. */
+enum reason judge_answer(const struct config *cfg, int rc, const uint8_t (*addrs)[16], uint32_t count, bool private,
+			 bool address, enum reason *ret_failure, const char **ret_detail);
 /* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
 enum reason judge_resolved(struct conn *c, enum reason *ret_failure);
 /* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the

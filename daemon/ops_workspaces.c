@@ -170,8 +170,6 @@ static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 		return err_set(o->e, -EINVAL, "a rule needs a host");
 	if (ops_mode(mode, &r->mode) < 0)
 		return err_set(o->e, -EINVAL, "there is no such mode; use inspect, tunnel or tcp");
-	if (r->mode != RULES_INSPECT || r->upgrade || cert[0])
-		return err_set(o->e, -ENOTSUP, "only mode inspect is in this version, without upgrade and client_cert");
 	if (strlen(cert) >= sizeof(r->client_cert))
 		return err_set(o->e, -EINVAL, "client_cert is longer than the %zu bytes of a name",
 			       sizeof(r->client_cert) - 1);

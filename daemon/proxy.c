@@ -17,6 +17,7 @@
 #include "log.h"
 #include "record.h"
 #include "sandbox.h"
+#include "tunnel.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -303,6 +304,33 @@ static int boss_audit_key(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+/* Tunnels live long: those that the rules of now do not open end. */
+static void proxy_judge_tunnels(struct proxy *p)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->conns.high; i++) {
+		struct conn *c = p->conns.at[i].is;
+
+		if (c && c->state == CONN_TUNNEL)
+			tunnel_judge_again(c);
+	}
+}
+
+/* A document takes effect, or none can. */
+static int proxy_workspace(struct proxy *p, const char *name, struct rules *rules)
+{
+	int rc = 0;
+
+	creds_forget(p->creds, 0, NULL);
+	if (rules)
+		rc = who_workspace(&p->who, name, rules);
+	else
+		who_workspace_gone(&p->who, name);
+	proxy_judge_tunnels(p);
+	return rc;
+}
+
 static int boss_workspace(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
@@ -320,11 +348,10 @@ static int boss_workspace(void *ctx, uint32_t peer, struct rpc_msg *m)
 		rc = rules_parse(doc, (size_t)ws->doc_len, true, &rules, &e);
 	if (rc == 0 && strcmp(rules->workspace, ws->workspace) != 0)
 		rc = err_set(&e, -EBADMSG, "it is another workspace's");
-	creds_forget(p->creds, 0, NULL);
 	if (rc == 0)
-		return who_workspace(&p->who, ws->workspace, rules);
+		return proxy_workspace(p, ws->workspace, rules);
 	rules_free(rules);
-	who_workspace_gone(&p->who, ws->workspace);
+	(void)proxy_workspace(p, ws->workspace, NULL);
 	log_error("workspace %s: denied altogether, its document is not usable: %s", ws->workspace,
 		  e.text[0] ? e.text : strerror(-rc));
 	return 0;
@@ -338,9 +365,7 @@ static int boss_workspace_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
 	(void)peer;
 	if (!rpc_str_ok(ws->workspace, sizeof(ws->workspace)))
 		return -EPROTO;
-	who_workspace_gone(&p->who, ws->workspace);
-	creds_forget(p->creds, 0, NULL);
-	return 0;
+	return proxy_workspace(p, ws->workspace, NULL);
 }
 
 static int boss_guard(void *ctx, uint32_t peer, struct rpc_msg *m)
@@ -539,12 +564,7 @@ static void proxy_record(struct proxy *p)
 	while ((c = waiting)) {
 		waiting = take(c->next_record);
 		c->waits_record = false;
-		if (c->state != CONN_RECORD)
-			continue;
-		c->x->recorded = true;
-		if (rc < 0)
-			c->x->failure = REASON_INTERNAL;
-		conn_step(c);
+		conn_recorded(c, rc);
 	}
 }
 
@@ -669,6 +689,7 @@ static void proxy_done(struct proxy *p)
 	channel_done(&p->resolver);
 	leaf_cache_free(p->leaves);
 	upstreams_free(p->upstreams);
+	pipes_done(&p->pipes);
 	for (i = 0; i < p->listeners.high; i++)
 		if (p->listeners.at[i].is)
 			proxy_drop_listener(p, p->listeners.at[i].is);

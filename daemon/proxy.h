@@ -10,6 +10,7 @@
 #include "http1.h"
 #include "known.h"
 #include "leaf.h"
+#include "pipes.h"
 #include "slots.h"
 #include "upstream.h"
 #include "who.h"
@@ -37,6 +38,7 @@ struct proxy {
 	struct creds *creds;
 	struct known *known; /* of the exchanges under way */
 	struct upstreams *upstreams;
+	struct pipes pipes;
 	struct who who;
 	struct slots conns, listeners;
 	bool paused;	      /* not accepting: no room, or no descriptors */

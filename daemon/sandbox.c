@@ -99,6 +99,8 @@ static const struct sandbox_call sandbox_calls[] = {
 	{SCMP_SYS(sendto), R | P, "answers"},
 	{SCMP_SYS(connect), R | P, "upstreams, DNS servers"},
 	{SCMP_SYS(shutdown), P, "half-close"},
+	{SCMP_SYS(pipe2), P, "tunnels: splice(2) goes by a pipe"},
+	{SCMP_SYS(splice), P, "tunnels"},
 	{SCMP_SYS(brk), ALL, "memory"},
 	{SCMP_SYS(munmap), ALL, "memory"},
 	{SCMP_SYS(mremap), ALL, "memory"},

@@ -73,6 +73,8 @@ const char *tls_why(const struct tls *t);
 struct tls_session *tls_session(struct tls *t);
 
 /* Writes one fatal alert record to a socket that has had no handshake (unrecognized_name). */
+#define TLS_ALERT_ACCESS_DENIED 49
+#define TLS_ALERT_INTERNAL_ERROR 80
 #define TLS_ALERT_UNRECOGNIZED_NAME 112
 void tls_refuse(int fd, uint8_t alert);
 

@@ -42,6 +42,7 @@
 #define MASKED "************************"
 #define HOST "api.test.example"
 #define OTHER "other.test.example"
+#define PINNED "pinned.test.example" /* a rule of mode tunnel */
 #define DENIED "evil.test.example"
 #define BIG (10u << 20)
 
@@ -434,6 +435,15 @@ static void add_rule(struct rules *r, const char *host, uint16_t port, bool priv
 	assert_int_equal(rules_add(r, &rule, &e), 0);
 }
 
+static void add_tunnel(struct rules *r, const char *host, uint16_t port, bool private)
+{
+	struct rules_rule rule = {.port = port, .private = private, .mode = RULES_TUNNEL};
+	struct err e = {0};
+
+	(void)strncpy(rule.host, host, sizeof(rule.host) - 1);
+	assert_int_equal(rules_add(r, &rule, &e), 0);
+}
+
 static void tell_workspace(bool private, bool with_other)
 {
 	struct rules *r = rules_new("demo", 0, "2026-11-23T07:00:00Z");
@@ -448,8 +458,12 @@ static void tell_workspace(bool private, bool with_other)
 	add_rule(r, HOST, T.tls_port, private);
 	add_rule(r, HOST, T.plain_port, private);
 	add_rule(r, HOST, T.bad_port, private);
-	if (with_other)
+	if (with_other) {
 		add_rule(r, OTHER, T.tls_port, private);
+		add_tunnel(r, PINNED, T.tls_port, private);
+		add_tunnel(r, PINNED, T.plain_port, private);
+		add_tunnel(r, PINNED, 1, private);
+	}
 	assert_int_equal(rules_bind(r, "API_KEY", hosts, 1, RULES_SLOTS_DEFAULT | RULES_SLOT_QUERY |
 			 (T.body_slot ? RULES_SLOT_BODY : 0), &e), 0);
 	assert_int_equal(rules_write(r, &doc, &len, &e), 0);
@@ -544,7 +558,7 @@ static void start_proxy(void)
 {
 	struct config c = {.proxy_user = {65534, 65534}, .max_connections = 400, .per_guard_connections = 300,
 			   .connect_timeout_s = 3, .head_timeout_s = 2, .idle_timeout_s = 30,
-			   .response_timeout_s = 3, .body_max = 100000};
+			   .response_timeout_s = 3, .body_max = 100000, .tunnel_idle_timeout_s = 30};
 	struct rpc_audit_key k = {.writer = "proxy0"};
 	struct rpc_listener l = {.kind = RPC_LISTENER_PROXY, .family = AF_INET};
 	int pair[2], listener, ca;
@@ -1153,6 +1167,121 @@ static void test_denied(void **state)
 	assert_int_equal(T.sh->accepts, accepts);
 }
 
+/* ---- tests: tunnels ---- */
+
+/* A client that takes any certificate; NULL and *ret_reason: the handshake failed. */
+static SSL *open_tunnel(uint16_t port, int *ret_reason)
+{
+	SSL *ssl = SSL_new(T.client);
+
+	T.sh->port = port;
+	SSL_set_fd(ssl, dial());
+	SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	SSL_set_tlsext_host_name(ssl, PINNED);
+	ERR_clear_error();
+	if (SSL_connect(ssl) == 1)
+		return ssl;
+	*ret_reason = ERR_GET_REASON(ERR_peek_last_error());
+	close(SSL_get_fd(ssl));
+	SSL_free(ssl);
+	return NULL;
+}
+
+static void close_tunnel(SSL *ssl)
+{
+	close(SSL_get_fd(ssl));
+	SSL_free(ssl);
+}
+
+static void test_tunnel(void **state)
+{
+	int leaves = keeper_leaves, reads = keeper_reads, why = 0, n;
+	char text[4096], rest[4096];
+	SSL *ssl;
+
+	(void)state;
+	audit_mark();
+	ssl = open_tunnel(T.tls_port, &why);
+	assert_non_null(ssl);
+	/* The server's own certificate, and bytes as they are: nothing is put in. */
+	X509_NAME_oneline(X509_get_issuer_name(SSL_get0_peer_certificate(ssl)), text, sizeof(text));
+	assert_non_null(strstr(text, "Upstream Test CA"));
+	n = snprintf(text, sizeof(text), "GET /echo HTTP/1.1\r\nHost: %s\r\nX: agentsecrets://API_KEY\r\n\r\n", PINNED);
+	assert_int_equal(SSL_write(ssl, text, n), n);
+	n = SSL_read(ssl, rest, sizeof(rest) - 1);
+	assert_true(n > 0);
+	rest[n] = '\0';
+	assert_non_null(strstr(rest, "X: agentsecrets://API_KEY"));
+	/* Half-closed: the other direction still carries, here the server's last record. */
+	assert_int_equal(shutdown(SSL_get_fd(ssl), SHUT_WR), 0);
+	assert_true(read(SSL_get_fd(ssl), rest, sizeof(rest)) > 0);
+	while (read(SSL_get_fd(ssl), rest, sizeof(rest)) > 0)
+		;
+	close_tunnel(ssl);
+	assert_int_equal(keeper_leaves, leaves);
+	assert_int_equal(keeper_reads, reads);
+	audit_has("\"scheme\":\"tunnel\"");
+	audit_has("\"bytes_down\"");
+}
+
+static void tunnel_refused(uint16_t port, int alert, const char *says)
+{
+	int accepts = T.sh->accepts, why = 0;
+
+	audit_mark();
+	assert_null(open_tunnel(port, &why));
+	assert_int_equal(why, SSL_AD_REASON_OFFSET + alert);
+	assert_int_equal(T.sh->accepts, accepts);
+	audit_has(says);
+}
+
+static void test_tunnel_refused(void **state)
+{
+	static const int says[] = {-EACCES, -EPERM, -ENOENT, -ETIMEDOUT, -EPIPE};
+	static const char *const words[] = {"ssrf_protection_blocked", "policy_denied", "upstream_name_not_found",
+					    "upstream_timeout", "internal_error"};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(says); i++) {
+		resolver_says = says[i];
+		tunnel_refused(T.tls_port, i < 2 ? SSL_AD_ACCESS_DENIED : SSL_AD_INTERNAL_ERROR, words[i]);
+	}
+	resolver_says = 0;
+	tunnel_refused(1, SSL_AD_INTERNAL_ERROR, "upstream_unreachable");
+	/* Whatever the resolver says: an address that the rule does not open. */
+	tell_workspace(false, true);
+	sync_proxy();
+	tunnel_refused(T.tls_port, SSL_AD_ACCESS_DENIED, "ssrf_protection_blocked");
+	tell_workspace(true, true);
+	sync_proxy();
+}
+
+/* A rule that goes takes its tunnels along; another document that has it does not. */
+static void test_tunnel_rule_goes(void **state)
+{
+	SSL *ssl;
+	int why = 0;
+	char c;
+
+	(void)state;
+	ssl = open_tunnel(T.tls_port, &why);
+	assert_non_null(ssl);
+	tell_workspace(true, true);
+	sync_proxy();
+	assert_int_equal(SSL_write(ssl, "GET /none HTTP/1.1\r\n\r\n", 22), 22);
+	assert_int_equal(SSL_read(ssl, &c, 1), 1);
+	audit_mark();
+	tell_workspace(true, false);
+	sync_proxy();
+	while (read(SSL_get_fd(ssl), &c, 1) > 0)
+		;
+	close_tunnel(ssl);
+	audit_has("no rule opens it any more");
+	tell_workspace(true, true);
+	sync_proxy();
+}
+
 static void test_bad_syntax(void **state)
 {
 	static const char *const bad[] = {
@@ -1710,6 +1839,9 @@ int main(void)
 		cmocka_unit_test(test_no_leak),
 		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_tunnel),
+		cmocka_unit_test(test_tunnel_refused),
+		cmocka_unit_test(test_tunnel_rule_goes),
 	};
 
 	if (geteuid() != 0 || !lonely_enter()) {
