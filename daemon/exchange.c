@@ -435,6 +435,8 @@ static size_t exchange_head_bound(const struct request *rq)
 
 	for (i = 0; i < rq->refs.ref_count; i++)
 		n += 4 * rq->values[rq->refs.refs[i].need].len + 64;
+	for (i = 0; i < rq->refs.place_count; i++)
+		n += 4 * rq->values[rq->refs.places[i].need].len + 512;
 	return n;
 }
 
@@ -443,9 +445,11 @@ static int exchange_write_head(struct conn *c)
 	struct exchange *x = c->x;
 	struct request *rq = x->rq;
 	struct inject_value values[INJECT_MAX];
-	struct inject_fill fill = {&rq->head, &rq->meaning, &rq->refs, values};
+	struct inject_fill fill = {&rq->head, &rq->meaning, &rq->refs, values, c->guard->workspace->marks};
+	struct http1_edit edits[INJECT_EDITS_MAX];
 	struct http1_out out = {.head = &rq->head,
 				.meaning = &rq->meaning,
+				.edits = edits,
 				.replace = inject_replace,
 				.ctx = &fill,
 				.framing = rq->meaning.framing,
@@ -465,6 +469,10 @@ static int exchange_write_head(struct conn *c)
 	for (i = 0; i < rq->refs.need_count; i++)
 		values[i] = (struct inject_value){rq->values[i].p, rq->values[i].len};
 	to->wipe = rq->refs.need_count > 0;
+	rc = inject_edits(&rq->head, &rq->refs, edits, INJECT_EDITS_MAX);
+	if (rc < 0)
+		return -ENOBUFS;
+	out.edit_count = (size_t)rc;
 	w = wr_of(buf_room(to, bound, &room), bound);
 	if (!w.p)
 		return -ENOBUFS;

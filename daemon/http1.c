@@ -1101,12 +1101,31 @@ static int write_field(struct wr *w, const struct http1_out *o, uint32_t i)
 	return rc;
 }
 
+static int write_add(struct wr *w, const struct http1_out *o, const struct http1_edit *e)
+{
+	int rc;
+
+	if (e->value.p) {
+		wr_line(w, e->name, e->value);
+		return 0;
+	}
+	wr_slice(w, e->name);
+	wr_str(w, ": ");
+	rc = write_value(w, o, e->field, slice("", 0));
+	wr_str(w, "\r\n");
+	return rc;
+}
+
 /* What is said anew: added fields, framing of another kind than before, close. */
-static void write_added(struct wr *w, const struct http1_out *o)
+static int write_added(struct wr *w, const struct http1_out *o)
 {
 	for (size_t i = 0; i < o->edit_count; i++)
-		if (o->edits[i].op == HTTP1_ADD)
-			wr_line(w, o->edits[i].name, o->edits[i].value);
+		if (o->edits[i].op == HTTP1_ADD) {
+			int rc = write_add(w, o, &o->edits[i]);
+
+			if (rc < 0)
+				return rc;
+		}
 	if (o->framing != o->meaning->framing && o->framing == HTTP1_FRAMING_CHUNKED)
 		wr_str(w, "Transfer-Encoding: chunked\r\n");
 	if (o->framing != o->meaning->framing && o->framing == HTTP1_FRAMING_LENGTH) {
@@ -1117,6 +1136,7 @@ static void write_added(struct wr *w, const struct http1_out *o)
 	if (o->close || o->framing == HTTP1_FRAMING_CLOSE)
 		wr_str(w, "Connection: close\r\n");
 	wr_str(w, "\r\n");
+	return 0;
 }
 
 static int finish(struct wr *w, int rc)
@@ -1136,8 +1156,7 @@ static int write_rest(struct wr *w, const struct http1_out *o)
 		if (rc < 0)
 			return rc;
 	}
-	write_added(w, o);
-	return 0;
+	return write_added(w, o);
 }
 
 /* HTTP/1.0 may come without Host; what we write is 1.1 and may not. */

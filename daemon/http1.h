@@ -234,9 +234,9 @@ enum http1_op { HTTP1_DROP = 1, HTTP1_VALUE, HTTP1_ADD };
 
 struct http1_edit {
 	enum http1_op op;
-	uint32_t field;		 /* DROP, VALUE */
+	uint32_t field;		 /* DROP, VALUE; ADD without a value: what `replace` is asked for */
 	struct http1_slice name; /* ADD */
-	struct http1_slice value; /* VALUE, ADD */
+	struct http1_slice value; /* VALUE, ADD; ADD with p NULL: `replace` writes it */
 };
 
 #define HTTP1_TARGET UINT32_MAX

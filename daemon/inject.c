@@ -8,91 +8,18 @@
 #include "inject.h"
 
 #include <errno.h>
+#include <strings.h>
 
-#define PREFIX "agentsecrets"
-#define PREFIX_LEN (sizeof(PREFIX) - 1)
 #define BASIC_TEXT_MAX ((INJECT_BASIC_MAX + 2) / 3 * 4)
-
-bool inject_maybe(const void *p, size_t len)
-{
-	return len >= PREFIX_LEN && memmem(p, len, PREFIX, PREFIX_LEN) != NULL;
-}
-
-/* ---- finding ---- */
-
-struct found {
-	size_t at, len; /* the whole reference */
-	const char *name;
-	size_t name_len;
-};
-
-/* Bytes of `c` at p: 1, or 3 when it may be percent-encoded and is; 0: something else is there. */
-static size_t match_sep(const char *p, size_t len, char c, bool encoded)
-{
-	char low = c == ':' ? 'a' : 'f';
-
-	if (len >= 1 && p[0] == c)
-		return 1;
-	if (!encoded || len < 3 || p[0] != '%' || p[1] != (c == ':' ? '3' : '2'))
-		return 0;
-	return (p[2] | 0x20) == low ? 3 : 0;
-}
-
-/* Bytes of `://` at p, or 0. */
-static size_t match_seps(const char *p, size_t len, bool encoded)
-{
-	static const char seps[] = "://";
-	size_t n = 0;
-
-	for (size_t i = 0; i < 3; i++) {
-		size_t got = match_sep(p + n, len - n, seps[i], encoded);
-
-		if (!got)
-			return 0;
-		n += got;
-	}
-	return n;
-}
-
-static size_t match_name(const char *p, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len && ((p[n] >= 'A' && p[n] <= 'Z') || p[n] == '_' || (n && p[n] >= '0' && p[n] <= '9')))
-		n++;
-	return n < RPC_NAME_MAX ? n : 0;
-}
-
-/* The next reference at or after `from`. */
-static bool find(struct http1_slice s, size_t from, bool encoded, struct found *f)
-{
-	while (from < s.len) {
-		const char *p = memmem(s.p + from, s.len - from, PREFIX, PREFIX_LEN);
-		const char *end = s.p + s.len, *q;
-		size_t seps, name;
-
-		if (!p)
-			return false;
-		q = p + PREFIX_LEN;
-		seps = match_seps(q, (size_t)(end - q), encoded);
-		name = seps ? match_name(q + seps, (size_t)(end - q) - seps) : 0;
-		if (name) {
-			*f = (struct found){.at = (size_t)(p - s.p), .len = PREFIX_LEN + seps + name,
-					    .name = q + seps, .name_len = name};
-			return true;
-		}
-		from = (size_t)(q - s.p);
-	}
-	return false;
-}
+#define PLACE_FIELD (HTTP1_TARGET - INJECT_MAX) /* + index: what inject_replace() is asked for a place */
 
 size_t inject_path(struct http1_slice path, char *out, size_t cap)
 {
 	struct wr w = wr_of(out, cap);
-	struct found f;
+	struct ref_found f;
 	size_t at = 0;
 
-	while (find(path, at, true, &f)) {
+	while (ref_find(path, at, REF_PERCENT, NULL, &f)) {
 		wr_bytes(&w, path.p + at, f.at - at);
 		wr_bytes(&w, f.name, f.name_len);
 		at = f.at + f.len;
@@ -205,109 +132,315 @@ static bool basic_decode(const struct http1_field *f, uint8_t out[INJECT_BASIC_M
 
 /* ---- scan ---- */
 
-static uint32_t need_of(struct inject_scan *s, const struct found *f, enum rules_slot slot)
+int inject_need(struct inject_scan *s, const char *name, size_t len, enum rules_slot slot, uint32_t *ret)
 {
 	uint32_t i = 0;
 
-	while (i < s->need_count && !(s->needs[i].slot == slot && strlen(s->needs[i].name) == f->name_len &&
-				      memcmp(s->needs[i].name, f->name, f->name_len) == 0))
+	while (i < s->need_count && !(s->needs[i].slot == slot && strlen(s->needs[i].name) == len &&
+				      memcmp(s->needs[i].name, name, len) == 0))
 		i++;
+	if (i == INJECT_MAX || len >= sizeof(s->needs[i].name))
+		return -E2BIG;
 	if (i == s->need_count) {
 		memset(&s->needs[i], 0, sizeof(s->needs[i]));
-		memcpy(s->needs[i].name, f->name, f->name_len);
+		memcpy(s->needs[i].name, name, len);
 		s->needs[i].slot = slot;
 		s->need_count++;
 	}
-	return i;
+	*ret = i;
+	return 0;
 }
 
-static int add(struct inject_scan *s, const struct found *f, enum rules_slot slot, uint32_t field)
+/* What the scan works with. */
+struct look {
+	const struct ref_marks *marks;
+	struct inject_scan *s;
+};
+
+static int add(struct inject_scan *s, const struct ref_found *f, enum rules_slot slot, uint32_t field)
 {
-	if (s->ref_count == INJECT_MAX)
+	uint32_t need;
+
+	if (s->ref_count == INJECT_MAX || inject_need(s, f->name, f->name_len, slot, &need) < 0)
 		return -E2BIG;
-	s->refs[s->ref_count] = (struct inject_ref){.need = need_of(s, f, slot), .field = field,
+	s->refs[s->ref_count] = (struct inject_ref){.need = need, .field = field,
 						     .at = (uint32_t)f->at, .len = (uint32_t)f->len};
 	s->ref_count++;
 	return 0;
 }
 
-static int scan_text(struct inject_scan *s, struct http1_slice text, enum rules_slot slot, uint32_t field)
+static int scan_text(const struct look *l, struct http1_slice text, enum rules_slot slot, uint32_t field)
 {
-	struct found f;
+	struct ref_found f;
 
-	for (size_t at = 0; find(text, at, false, &f); at = f.at + f.len)
-		if (add(s, &f, slot, field) < 0)
+	for (size_t at = 0; ref_find(text, at, REF_PLAIN, l->marks, &f); at = f.at + f.len)
+		if (add(l->s, &f, slot, field) < 0)
 			return -E2BIG;
 	return 0;
 }
 
 /* Its own function for the sake of its stack. */
-static int scan_basic(struct inject_scan *s, const struct http1_field *field, uint32_t i, bool *was)
+static int scan_basic(const struct look *l, const struct http1_field *field, uint32_t i, bool *was)
 {
 	uint8_t plain[INJECT_BASIC_MAX];
 	struct http1_slice text, user_pass;
 
 	*was = basic_decode(field, plain, &text, &user_pass);
-	return *was ? scan_text(s, user_pass, RULES_SLOT_BASIC, i) : 0;
+	return *was ? scan_text(l, user_pass, RULES_SLOT_BASIC, i) : 0;
 }
 
-static int scan_field(struct inject_scan *s, const struct http1_field *f, uint32_t i)
+static int scan_field(const struct look *l, const struct http1_field *f, uint32_t i)
 {
 	bool basic = false;
 
 	if (f->id == HTTP1_AUTHORIZATION) {
-		int rc = scan_basic(s, f, i, &basic);
+		int rc = scan_basic(l, f, i, &basic);
 
 		if (rc < 0 || basic)
 			return rc;
 	}
-	return scan_text(s, f->value, RULES_SLOT_HEADER, i);
+	return scan_text(l, f->value, RULES_SLOT_HEADER, i);
 }
 
 /* What stands before the '?' is in the path. */
-static int scan_target(struct inject_scan *s, const struct http1_meaning *m)
+static int scan_target(const struct look *l, const struct http1_meaning *m)
 {
-	struct found f;
 	size_t query = m->query.p ? (size_t)(m->query.p - m->target.p) : m->target.len;
+	struct ref_found f;
 
-	for (size_t at = 0; find(m->target, at, true, &f); at = f.at + f.len)
-		if (add(s, &f, f.at < query ? RULES_SLOT_PATH : RULES_SLOT_QUERY, HTTP1_TARGET) < 0)
+	for (size_t at = 0; ref_find(m->target, at, REF_PERCENT, l->marks, &f); at = f.at + f.len)
+		if (add(l->s, &f, f.at < query ? RULES_SLOT_PATH : RULES_SLOT_QUERY, HTTP1_TARGET) < 0)
 			return -E2BIG;
 	return 0;
 }
 
 /* Most heads have no reference in the clear: one look over all of it saves one for each field. */
-static int scan(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
+static int scan(const struct look *l, const struct http1_head *h, const struct http1_meaning *m)
 {
-	bool clear = inject_maybe(h->raw.p, h->raw.len);
+	bool clear = ref_maybe(h->raw.p, h->raw.len, l->marks);
 
 	for (uint32_t i = 0; i < h->field_count; i++)
 		if ((clear || h->fields[i].id == HTTP1_AUTHORIZATION) && !http1_is_hop(m, i) &&
-		    scan_field(s, &h->fields[i], i) < 0)
+		    scan_field(l, &h->fields[i], i) < 0)
 			return -E2BIG;
-	return clear ? scan_target(s, m) : 0;
+	return clear ? scan_target(l, m) : 0;
 }
 
-int inject_scan(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
+int inject_scan(const struct http1_head *h, const struct http1_meaning *m, const struct ref_marks *marks,
+		struct inject_scan *s)
 {
+	struct look l = {marks, s};
 	int rc;
 
-	s->need_count = s->ref_count = 0;
-	rc = scan(h, m, s);
+	s->need_count = s->ref_count = s->place_count = 0;
+	rc = scan(&l, h, m);
 	if (rc < 0)
 		s->need_count = s->ref_count = 0;
 	return rc;
 }
 
-enum reason inject_judge(const struct rules *r, const char *host, uint16_t port, const struct inject_scan *s)
+/* ---- places ---- */
+
+static enum rules_slot place_slot(const struct inject_scan *s, const struct inject_place *p)
+{
+	return s->needs[p->need].slot;
+}
+
+/* The name of the field that a place writes. */
+static const char *place_field(const struct inject_scan *s, const struct inject_place *p)
+{
+	return place_slot(s, p) == RULES_SLOT_BASIC ? "Authorization" : p->name;
+}
+
+static bool names_field(const char *name, struct http1_slice field)
+{
+	return strlen(name) == field.len && strncasecmp(name, field.p, field.len) == 0;
+}
+
+/* Does some place write this field. */
+static bool field_is_placed(const struct inject_scan *s, struct http1_slice name)
+{
+	for (uint32_t i = 0; i < s->place_count; i++)
+		if (place_slot(s, &s->places[i]) != RULES_SLOT_QUERY &&
+		    names_field(place_field(s, &s->places[i]), name))
+			return true;
+	return false;
+}
+
+/* The byte at p, decoded; *n: how many it takes. */
+static char percent_byte(const char *p, size_t len, size_t *n)
+{
+	static const char hex[] = "0123456789abcdef";
+	const char *hi, *lo;
+
+	*n = 1;
+	if (p[0] != '%' || len < 3 || !p[1] || !p[2])
+		return p[0];
+	hi = strchr(hex, p[1] | 0x20);
+	lo = strchr(hex, p[2] | 0x20);
+	if (!hi || !lo)
+		return p[0];
+	*n = 3;
+	return (char)((hi - hex) << 4 | (lo - hex));
+}
+
+/* Is this parameter (name, or name=value) of that name, however it is encoded. */
+static bool names_param(const char *name, const char *p, size_t len)
+{
+	size_t at = 0, n;
+
+	while (at < len && p[at] != '=') {
+		if (*name == '\0' || percent_byte(p + at, len - at, &n) != *name)
+			return false;
+		name++;
+		at += n;
+	}
+	return *name == '\0';
+}
+
+static bool param_is_placed(const struct inject_scan *s, const char *p, size_t len)
+{
+	for (uint32_t i = 0; i < s->place_count; i++)
+		if (place_slot(s, &s->places[i]) == RULES_SLOT_QUERY && names_param(s->places[i].name, p, len))
+			return true;
+	return false;
+}
+
+/* The end of the parameter that begins at `at`. */
+static size_t param_end(struct http1_slice t, size_t at)
+{
+	const char *amp = memchr(t.p + at, '&', t.len - at);
+
+	return amp ? (size_t)(amp - t.p) : t.len;
+}
+
+/* Is the place at `at` of the target in a parameter that goes. */
+static bool target_is_placed(const struct inject_scan *s, const struct http1_meaning *m, size_t at)
+{
+	size_t from = m->query.p ? (size_t)(m->query.p - m->target.p) : m->target.len;
+
+	while (from < m->target.len) {
+		size_t end = param_end(m->target, from);
+
+		if (at < end)
+			return at >= from && param_is_placed(s, m->target.p + from, end - from);
+		from = end + 1;
+	}
+	return false;
+}
+
+int inject_add(struct inject_scan *s, const struct rules_attach *a)
+{
+	struct inject_place *p = &s->places[s->place_count];
+	const char *field = a->slot == RULES_SLOT_BASIC ? "Authorization" : a->name;
+	struct http1_slice name = {field, strlen(field)};
+	uint32_t need;
+
+	if (s->place_count == INJECT_MAX)
+		return -E2BIG;
+	if (a->slot == RULES_SLOT_QUERY ? param_is_placed(s, name.p, name.len) : field_is_placed(s, name))
+		return -EEXIST;
+	if (inject_need(s, a->secret, strlen(a->secret), (enum rules_slot)a->slot, &need) < 0)
+		return -E2BIG;
+	p->need = need;
+	memcpy(p->name, a->name, sizeof(p->name));
+	memcpy(p->prefix, a->prefix, sizeof(p->prefix));
+	memcpy(p->suffix, a->suffix, sizeof(p->suffix));
+	s->place_count++;
+	return 0;
+}
+
+static bool need_used(const struct inject_scan *s, uint32_t need)
+{
+	for (uint32_t i = 0; i < s->ref_count; i++)
+		if (s->refs[i].need == need)
+			return true;
+	for (uint32_t i = 0; i < s->place_count; i++)
+		if (s->places[i].need == need)
+			return true;
+	return s->needs[need].slot == RULES_SLOT_BODY;
+}
+
+static void need_drop(struct inject_scan *s, uint32_t need)
+{
+	s->need_count--;
+	memmove(&s->needs[need], &s->needs[need + 1], (s->need_count - need) * sizeof(s->needs[0]));
+	for (uint32_t i = 0; i < s->ref_count; i++)
+		s->refs[i].need -= s->refs[i].need > need;
+	for (uint32_t i = 0; i < s->place_count; i++)
+		s->places[i].need -= s->places[i].need > need;
+}
+
+void inject_settle(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
+{
+	uint32_t left = 0;
+
+	if (!s->place_count)
+		return;
+	for (uint32_t i = 0; i < s->ref_count; i++) {
+		const struct inject_ref *r = &s->refs[i];
+
+		if (r->field == HTTP1_TARGET ? !target_is_placed(s, m, r->at)
+					     : !field_is_placed(s, h->fields[r->field].name))
+			s->refs[left++] = *r;
+	}
+	s->ref_count = left;
+	for (uint32_t i = s->need_count; i-- > 0;)
+		if (!need_used(s, i))
+			need_drop(s, i);
+}
+
+int inject_attach(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path,
+		  const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
+{
+	const struct rules_attach *a[RULES_ATTACH_MAX];
+	int n = rules_attached(r, host, port, method, path ? path : "/", a);
+
+	for (int i = 0; i < n; i++) {
+		int rc = inject_add(s, a[i]);
+
+		if (rc < 0)
+			return rc;
+	}
+	inject_settle(h, m, s);
+	return n < 0 ? n : 0;
+}
+
+enum reason inject_judge(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path,
+			 const struct inject_scan *s)
 {
 	for (uint32_t i = 0; i < s->need_count; i++) {
-		enum reason why = rules_secret_may(r, s->needs[i].name, host, port, s->needs[i].slot);
+		enum reason why = rules_secret_may_in(r, s->needs[i].name, host, port, s->needs[i].slot, method, path);
 
 		if (why != REASON_NONE)
 			return why;
 	}
 	return REASON_NONE;
+}
+
+int inject_edits(const struct http1_head *h, const struct inject_scan *s, struct http1_edit *edits, size_t max)
+{
+	size_t n = 0;
+
+	if (!s->place_count)
+		return 0;
+	for (uint32_t i = 0; i < h->field_count; i++)
+		if (field_is_placed(s, h->fields[i].name)) {
+			if (n == max)
+				return -E2BIG;
+			edits[n++] = (struct http1_edit){.op = HTTP1_DROP, .field = i};
+		}
+	for (uint32_t i = 0; i < s->place_count; i++) {
+		const char *name = place_field(s, &s->places[i]);
+
+		if (place_slot(s, &s->places[i]) == RULES_SLOT_QUERY)
+			continue;
+		if (n == max)
+			return -E2BIG;
+		edits[n++] = (struct http1_edit){.op = HTTP1_ADD, .field = PLACE_FIELD + i,
+						 .name = {name, strlen(name)}};
+	}
+	return (int)n;
 }
 
 /* ---- writing ---- */
@@ -336,25 +469,6 @@ static bool value_ok(const struct inject_value *v, enum rules_slot slot)
 	return true;
 }
 
-/* RFC 3986 2.3; also '/' is encoded, so that a value never is more than a part of one segment. */
-static void write_percent(struct wr *w, const struct inject_value *v)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (size_t i = 0; i < v->len; i++) {
-		uint8_t c = v->p[i];
-
-		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-		    c == '-' || c == '.' || c == '_' || c == '~') {
-			wr_u8(w, c);
-		} else {
-			wr_u8(w, '%');
-			wr_u8(w, (uint8_t)hex[c >> 4]);
-			wr_u8(w, (uint8_t)hex[c & 15]);
-		}
-	}
-}
-
 static void write_value(struct wr *w, struct b64 *b, const struct inject_value *v, enum rules_slot slot)
 {
 	if (slot == RULES_SLOT_BASIC)
@@ -362,7 +476,7 @@ static void write_value(struct wr *w, struct b64 *b, const struct inject_value *
 	else if (slot == RULES_SLOT_HEADER)
 		wr_bytes(w, v->p, v->len);
 	else
-		write_percent(w, v);
+		ref_write_percent(w, v->p, v->len);
 }
 
 static void write_text(struct wr *w, struct b64 *b, const char *p, size_t len)
@@ -373,21 +487,23 @@ static void write_text(struct wr *w, struct b64 *b, const char *p, size_t len)
 		wr_bytes(w, p, len);
 }
 
-/* text with its references filled in; through base64 when b->w is set. */
-static int write_filled(struct wr *w, const struct inject_fill *fill, uint32_t field, struct http1_slice text,
-			struct b64 *b)
+/* text[from, to) with its references filled in; through base64 when b->w is set. */
+static int write_part(struct wr *w, const struct inject_fill *fill, uint32_t field, struct http1_slice text,
+		      size_t from, size_t to, struct b64 *b)
 {
 	const struct inject_scan *s = fill->scan;
-	size_t at = 0;
+	struct ref_found f;
+	size_t at = from;
 
 	for (uint32_t i = 0; i < s->ref_count; i++) {
 		const struct inject_ref *r = &s->refs[i];
 		enum rules_slot slot = s->needs[r->need].slot;
 
-		if (r->field != field)
+		if (r->field != field || r->at < from || r->at >= to)
 			continue;
-		if (r->at < at || r->at > text.len || r->len > text.len - r->at || r->len < PREFIX_LEN ||
-		    memcmp(text.p + r->at, PREFIX, PREFIX_LEN) != 0 || (slot == RULES_SLOT_BASIC) != !!b->w)
+		if (r->at < at || r->len > to - r->at || (slot == RULES_SLOT_BASIC) != !!b->w ||
+		    !ref_find(text, r->at, field == HTTP1_TARGET ? REF_PERCENT : REF_PLAIN, fill->marks, &f) ||
+		    f.at != r->at || f.len != r->len)
 			return -EBADMSG;
 		if (!value_ok(&fill->values[r->need], slot))
 			return -EINVAL;
@@ -395,9 +511,25 @@ static int write_filled(struct wr *w, const struct inject_fill *fill, uint32_t f
 		write_value(w, b, &fill->values[r->need], slot);
 		at = (size_t)r->at + r->len;
 	}
-	write_text(w, b, text.p + at, text.len - at);
+	write_text(w, b, text.p + at, to - at);
+	return 0;
+}
+
+static bool refs_within(const struct inject_scan *s, uint32_t field, size_t len)
+{
+	for (uint32_t i = 0; i < s->ref_count; i++)
+		if (s->refs[i].field == field && s->refs[i].at >= len)
+			return false;
+	return true;
+}
+
+static int write_filled(struct wr *w, const struct inject_fill *fill, uint32_t field, struct http1_slice text,
+			struct b64 *b)
+{
+	int rc = refs_within(fill->scan, field, text.len) ? write_part(w, fill, field, text, 0, text.len, b) : -EBADMSG;
+
 	b64_flush(b);
-	return 1;
+	return rc < 0 ? rc : 1;
 }
 
 static int write_basic(struct wr *w, const struct inject_fill *fill, uint32_t field)
@@ -416,6 +548,70 @@ static int write_basic(struct wr *w, const struct inject_fill *fill, uint32_t fi
 	return rc;
 }
 
+/* A field that we set. */
+static int write_place(struct wr *w, const struct inject_fill *fill, const struct inject_place *p)
+{
+	enum rules_slot slot = place_slot(fill->scan, p);
+	const struct inject_value *v = &fill->values[p->need];
+	struct b64 b = {.w = slot == RULES_SLOT_BASIC ? w : NULL};
+
+	if (slot == RULES_SLOT_QUERY)
+		return -EBADMSG;
+	if (!value_ok(v, slot))
+		return -EINVAL;
+	if (b.w)
+		wr_str(w, "Basic ");
+	write_text(w, &b, p->prefix, strlen(p->prefix));
+	write_value(w, &b, v, slot);
+	write_text(w, &b, p->suffix, strlen(p->suffix));
+	b64_flush(&b);
+	explicit_bzero(&b, sizeof(b));
+	return 1;
+}
+
+static bool sets_params(const struct inject_scan *s)
+{
+	for (uint32_t i = 0; i < s->place_count; i++)
+		if (place_slot(s, &s->places[i]) == RULES_SLOT_QUERY)
+			return true;
+	return false;
+}
+
+/* The parameters that we set stand at the end; those of their names are gone, the others are as they were. */
+static int write_params(struct wr *w, const struct inject_fill *fill)
+{
+	const struct inject_scan *s = fill->scan;
+	const struct http1_slice t = fill->meaning->target;
+	struct b64 none = {0};
+	size_t at = fill->meaning->query.p ? (size_t)(fill->meaning->query.p - t.p) : t.len;
+	const char *sep = "?";
+	int rc = write_part(w, fill, HTTP1_TARGET, t, 0, fill->meaning->query.p ? at - 1 : at, &none);
+
+	for (; rc == 0 && fill->meaning->query.p && at <= t.len; at = param_end(t, at) + 1) {
+		size_t end = param_end(t, at);
+
+		if (param_is_placed(s, t.p + at, end - at))
+			continue;
+		wr_str(w, sep);
+		sep = "&";
+		rc = write_part(w, fill, HTTP1_TARGET, t, at, end, &none);
+	}
+	for (uint32_t i = 0; rc == 0 && i < s->place_count; i++) {
+		const struct inject_value *v = &fill->values[s->places[i].need];
+
+		if (place_slot(s, &s->places[i]) != RULES_SLOT_QUERY)
+			continue;
+		if (!value_ok(v, RULES_SLOT_QUERY))
+			return -EINVAL;
+		wr_str(w, sep);
+		sep = "&";
+		wr_str(w, s->places[i].name);
+		wr_str(w, "=");
+		ref_write_percent(w, v->p, v->len);
+	}
+	return rc < 0 ? rc : 1;
+}
+
 int inject_replace(void *ctx, uint32_t field, struct wr *w)
 {
 	const struct inject_fill *fill = ctx;
@@ -423,6 +619,11 @@ int inject_replace(void *ctx, uint32_t field, struct wr *w)
 	struct b64 none = {0};
 	uint32_t i = 0;
 
+	if (field >= PLACE_FIELD && field != HTTP1_TARGET)
+		return field - PLACE_FIELD < s->place_count ? write_place(w, fill, &s->places[field - PLACE_FIELD])
+							    : -EBADMSG;
+	if (field == HTTP1_TARGET && sets_params(s))
+		return write_params(w, fill);
 	while (i < s->ref_count && s->refs[i].field != field)
 		i++;
 	if (i == s->ref_count)

@@ -18,20 +18,13 @@ static void judge_no_websocket(struct request *rq)
 			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
 }
 
-static void judge_make_key(struct conn *c, const struct rules_rule *rule)
+/* Whose credentials a connection has carried: it carries no others. */
+static void judge_make_creds(struct request *rq)
 {
-	struct request *rq = c->x->rq;
-	struct upstream_key *k = &rq->key;
 	uint8_t named[INJECT_MAX * (RPC_NAME_MAX + 1)];
 	size_t len = 0;
 	uint32_t i;
 
-	*k = (struct upstream_key){.guard = c->guard->id,
-				   .epoch = c->guard->workspace->epoch,
-				   .port = rq->route.port,
-				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
-				   .private = rule->private};
-	memcpy(k->host, rq->route.host, sizeof(k->host));
 	for (i = 0; i < rq->refs.need_count; i++) {
 		size_t n = strlen(rq->refs.needs[i].name) + 1;
 
@@ -40,7 +33,47 @@ static void judge_make_key(struct conn *c, const struct rules_rule *rule)
 		len += n + 1;
 	}
 	if (len > 0)
-		SHA256(named, len, k->creds);
+		SHA256(named, len, rq->key.creds);
+}
+
+static void judge_make_key(struct conn *c, const struct rules_rule *rule)
+{
+	struct request *rq = c->x->rq;
+	struct upstream_key *k = &rq->key;
+
+	*k = (struct upstream_key){.guard = c->guard->id,
+				   .epoch = c->guard->workspace->epoch,
+				   .port = rq->route.port,
+				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
+				   .private = rule->private};
+	memcpy(k->host, rq->route.host, sizeof(k->host));
+	judge_make_creds(rq);
+}
+
+/* The path as rules compare it, in buf, or NULL: it does not normalise, or is not needed. */
+static const char *judge_path(const struct request *rq, const struct rules *r, char buf[ROUTE_PATH_MAX])
+{
+	char plain[ROUTE_PATH_MAX];
+	size_t len;
+
+	if (!rules_secrets_have_paths(r) && !rules_has_paths(r, rq->route.host, rq->route.port))
+		return NULL;
+	len = inject_path(rq->route.path, plain, sizeof(plain));
+	return len > 0 && rules_path(plain, len, buf, ROUTE_PATH_MAX) == 0 ? buf : NULL;
+}
+
+/* What the rules put into the request. */
+static enum reason judge_attach(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	const struct rules *r = c->guard->workspace->rules;
+	char path[ROUTE_PATH_MAX];
+	int rc = inject_attach(r, rq->route.host, rq->route.port, c->x->method, judge_path(rq, r, path), &rq->head,
+			       &rq->meaning, &rq->refs);
+
+	if (rc < 0)
+		return rc == -EEXIST ? REASON_INJECT_CLASH : REASON_LIMIT;
+	return rq->refs.need_count > 0 && rq->route.scheme != HTTP1_SCHEME_HTTPS ? REASON_NON_HTTPS : REASON_NONE;
 }
 
 /* A body is held where a secret may stand in it. Who waits for "100 Continue" then has it from us. */
@@ -49,12 +82,12 @@ static void judge_hold(struct conn *c)
 	struct request *rq = c->x->rq;
 	const struct rules *r = c->guard->workspace->rules;
 	bool body = rq->meaning.framing == HTTP1_FRAMING_CHUNKED || rq->meaning.length > 0;
+	char path[ROUTE_PATH_MAX];
 	uint32_t i;
 
-	for (i = 0; body && i < r->secret_count && !c->x->hold.asked; i++)
-		c->x->hold.asked = (r->secrets[i].slots & RULES_SLOT_BODY) &&
-				   rules_secret_may(r, r->secrets[i].name, rq->route.host,
-						    rq->route.port, RULES_SLOT_BODY) == REASON_NONE;
+	if (body && rq->route.scheme == HTTP1_SCHEME_HTTPS && bodyref_kind(&rq->head) != BODYREF_NONE &&
+	    rules_body_secrets(r, rq->route.host, rq->route.port, c->x->method, judge_path(rq, r, path)))
+		c->x->hold.asked = true;
 	i = http1_find(&rq->head, HTTP1_EXPECT, 0);
 	if (c->x->hold.asked && i < rq->head.field_count)
 		rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
@@ -62,8 +95,25 @@ static void judge_hold(struct conn *c)
 
 enum reason judge_body(struct conn *c)
 {
-	(void)c;
+	struct request *rq = c->x->rq;
+	const struct rules *r = c->guard->workspace->rules;
+	struct bodyref b = judge_bodyref(c);
+	char path[ROUTE_PATH_MAX];
+
+	if (!r)
+		return REASON_WORKSPACE_GONE;
+	if (bodyref_scan(&b, r, rq->route.host, rq->route.port, c->x->method, judge_path(rq, r, path), &rq->refs) < 0)
+		return REASON_LIMIT;
+	judge_make_creds(rq);
 	return REASON_NONE;
+}
+
+struct bodyref judge_bodyref(const struct conn *c)
+{
+	return (struct bodyref){.kind = bodyref_kind(&c->x->rq->head),
+				.p = (const char *)buf_bytes(&c->x->hold.body),
+				.len = buf_len(&c->x->hold.body),
+				.marks = c->guard->workspace->marks};
 }
 
 enum reason judge_request(struct conn *c)
@@ -78,6 +128,7 @@ enum reason judge_request(struct conn *c)
 				.rules = c->guard->workspace->rules,
 				.head = &rq->head,
 				.meaning = &rq->meaning};
+	enum reason why;
 
 	x->detail = NULL;
 	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
@@ -95,7 +146,7 @@ enum reason judge_request(struct conn *c)
 	if (!x->hold.whole)
 		body_init(&x->up_body, rq->meaning.framing, rq->meaning.length,
 			  rq->meaning.framing);
-	if (inject_scan(&rq->head, &rq->meaning, &rq->refs) < 0)
+	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
 	ask.references = rq->refs.ref_count > 0;
 	route_request(&ask, &rq->route);
@@ -103,6 +154,9 @@ enum reason judge_request(struct conn *c)
 	if (!rq->route.rule)
 		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
 	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
+	why = judge_attach(c);
+	if (why != REASON_NONE)
+		return why;
 	judge_make_key(c, rq->route.rule);
 	judge_hold(c);
 	rq->route.rule = NULL; /* the document may go before we look again */
@@ -113,8 +167,10 @@ enum reason judge_secrets(const struct conn *c)
 {
 	const struct request *rq = c->x->rq;
 	const struct rules *rules = c->guard->workspace->rules;
+	char path[ROUTE_PATH_MAX];
 
-	return rules ? inject_judge(rules, rq->route.host, rq->route.port, &rq->refs)
+	return rules ? inject_judge(rules, rq->route.host, rq->route.port, c->x->method, judge_path(rq, rules, path),
+				    &rq->refs)
 		     : REASON_WORKSPACE_GONE;
 }
 

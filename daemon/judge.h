@@ -6,6 +6,7 @@
 #ifndef JUDGE_H
 #define JUDGE_H
 
+#include "bodyref.h"
 #include "exchange.h"
 
 /* Steps 1 to 4: syntax, who, place, rule; fills the request's route, rule and key. REASON_NONE: so far allowed. */
@@ -17,6 +18,8 @@ enum reason judge_body(struct conn *c);
  * said, an address that the rule does not open is refused here. */
 enum reason judge_answer(const struct config *cfg, int rc, const uint8_t (*addrs)[16], uint32_t count, bool private,
 			 bool address, enum reason *ret_failure, const char **ret_detail);
+/* A walk through the held body, from its beginning. */
+struct bodyref judge_bodyref(const struct conn *c);
 /* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
 enum reason judge_resolved(struct conn *c, enum reason *ret_failure);
 /* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the

@@ -80,12 +80,18 @@ static const char *const sentences[] = {
 			    "agentsecrets workspace allowlist add %s --port <port> --mode tcp",
 	[REASON_SECRET_UNKNOWN] = "This workspace has no secret of the name that the request to %s refers to. To see "
 				  "the names, run: agentsecrets secrets list",
-	[REASON_SECRET_HOST] = "The secret may not be sent to %s. To authorize it, run: agentsecrets secrets set NAME "
+	[REASON_SECRET_HOST] = "The secret may not be sent to %s. To authorize it, run: agentsecrets secrets bind NAME "
 			       "--host %s",
 	[REASON_SECRET_SLOT] = "The secret may not stand in this part of a request to %s. To authorize it, run: "
-			       "agentsecrets secrets set NAME --host %s --slot <slot>",
+			       "agentsecrets secrets bind NAME --host %s --slot <slot>",
 	[REASON_SECRET_PATH] = "The secret may not be sent to %s with this method and path. To see its binding, run: "
 			       "agentsecrets secrets list",
+	[REASON_INJECT_CLASH] = "Two rules for %s put different secrets into one place of this request. To see them, "
+				"run: agentsecrets workspace allowlist list",
+	[REASON_FOREIGN_CREDENTIAL] = "The request to %s carries a credential that is not of this workspace. To allow "
+				      "that, run: agentsecrets workspace foreign-credentials warn",
+	[REASON_SECRET_VALUE] = "The request to %s holds the value of a secret itself. Write its reference, "
+				"agentsecrets://NAME, and rotate it: it has been seen outside of the vault",
 	[REASON_WORKSPACE_GONE] = "The workspace of this process is missing, or its allowlist does not verify. Run: "
 				  "agentsecrets workspace allowlist verify",
 	[REASON_LIMIT] = "A limit of this agent was reached, and the request to %s was not sent. Try again when others "

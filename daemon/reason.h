@@ -28,6 +28,9 @@
 	X(SECRET_HOST, "secret_not_for_host")                                                      \
 	X(SECRET_SLOT, "secret_slot_not_allowed")                                                  \
 	X(SECRET_PATH, "secret_not_for_path")		/* its own methods or paths */                 \
+	X(INJECT_CLASH, "injection_conflict")		/* two rules, one place */                     \
+	X(FOREIGN_CREDENTIAL, "foreign_credential_blocked")                                        \
+	X(SECRET_VALUE, "secret_value_in_request")	/* the value itself, not a reference */        \
 	X(WORKSPACE_GONE, "workspace_missing")		/* deleted or its document does not verify */  \
 	X(LIMIT, "limit_reached")			/* connections, leaves, headers … of a guard */ \
 	X(BODY, "body_too_large")			/* to be looked into */                        \

@@ -75,12 +75,20 @@ static void who_free_guard(struct who *w, struct guard *g)
 	who_unneeded(w, ws);
 }
 
+static void who_set(struct workspace *ws, struct rules *rules, struct ref_marks *marks)
+{
+	ref_marks_free(ws->marks);
+	rules_free(ws->rules);
+	ws->rules = rules;
+	ws->marks = marks;
+}
+
 void who_done(struct who *w)
 {
 	while (w->guards)
 		who_free_guard(w, w->guards);
 	while (w->workspaces) {
-		rules_free(take(w->workspaces->rules));
+		who_set(w->workspaces, NULL, NULL);
 		who_unneeded(w, w->workspaces);
 	}
 }
@@ -88,11 +96,11 @@ void who_done(struct who *w)
 int who_workspace(struct who *w, const char *name, struct rules *rules)
 {
 	struct workspace *ws = who_make(w, name);
+	struct ref_marks *marks = NULL;
 
-	if (!ws)
+	if (!ws || ref_marks_new(rules, &marks) < 0)
 		return -ENOMEM;
-	rules_free(ws->rules);
-	ws->rules = rules;
+	who_set(ws, rules, marks);
 	ws->epoch = ++w->epoch;
 	return 0;
 }
@@ -103,7 +111,7 @@ void who_workspace_gone(struct who *w, const char *name)
 
 	if (!ws)
 		return;
-	ws->rules = rules_free(ws->rules);
+	who_set(ws, NULL, NULL);
 	ws->epoch = ++w->epoch;
 	who_unneeded(w, ws);
 }

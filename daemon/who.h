@@ -6,6 +6,7 @@
 #define WHO_H
 
 #include "former.h"
+#include "ref.h"
 #include "rules.h"
 
 /* A value that some hosts may still know (former.h), which the keeper has. */
@@ -19,6 +20,7 @@ struct workspace {
 	struct workspace *next;
 	char name[RPC_WORKSPACE_MAX];
 	struct rules *rules; /* NULL: no document that verifies */
+	struct ref_marks *marks; /* of its placeholders; NULL: none */
 	uint64_t epoch;	     /* changes with the document and with every secret */
 	uint32_t guards;
 	struct who_former *formers; /* newest first, at most FORMER_PER_WORKSPACE */

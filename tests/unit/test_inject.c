@@ -28,7 +28,7 @@ static int ask(const char *target, const char *fields)
 	assert_true(n > 0 && (size_t)n < sizeof(q.text));
 	assert_int_equal(http1_request(&s, q.text, (size_t)n, &q.head), HTTP1_DONE);
 	assert_int_equal(http1_request_meaning(&q.head, &q.meaning), 0);
-	return inject_scan(&q.head, &q.meaning, &q.scan);
+	return inject_scan(&q.head, &q.meaning, NULL, &q.scan);
 }
 
 static void none(const char *target, const char *fields)
@@ -155,9 +155,9 @@ static void test_many(void **state)
 	assert_int_equal(q.scan.ref_count, 0);
 	strcat(fields, "Y: agentsecrets://A\r\n");
 	assert_int_equal(ask("/", fields), -E2BIG);
-	assert_true(inject_maybe("xxagentsecrets", 14));
-	assert_false(inject_maybe("xxagentsecret", 13));
-	assert_false(inject_maybe("", 0));
+	assert_true(ref_maybe("xxagentsecrets", 14, NULL));
+	assert_false(ref_maybe("xxagentsecret", 13, NULL));
+	assert_false(ref_maybe("", 0, NULL));
 }
 
 static char hosts_a[][RPC_HOST_MAX] = {"a.example", "*.b.example"};
@@ -179,7 +179,7 @@ static const struct rules rules = {.workspace = "w", .version = 1, .rule_count =
 static enum reason judged(const char *target, const char *fields, const char *host, uint16_t port)
 {
 	assert_int_equal(ask(target, fields), 0);
-	return inject_judge(&rules, host, port, &q.scan);
+	return inject_judge(&rules, host, port, "GET", "/", &q.scan);
 }
 
 static void test_judge(void **state)
@@ -363,7 +363,7 @@ static void test_cut(void **state)
 		if (http1_request(&s, flush_copy(1, copy, sizeof(text) - 1), sizeof(text) - 1, &q.head) != HTTP1_DONE ||
 		    http1_request_meaning(&q.head, &q.meaning) < 0)
 			continue;
-		assert_int_equal(inject_scan(&q.head, &q.meaning, &q.scan), 0);
+		assert_int_equal(inject_scan(&q.head, &q.meaning, NULL, &q.scan), 0);
 		assert_true(q.scan.need_count <= 4);
 		how.framing = q.meaning.framing;
 		assert_int_equal(http1_write_request(&w, &how), 0);
