@@ -440,6 +440,57 @@ static size_t exchange_head_bound(const struct request *rq)
 	return n;
 }
 
+/* The held body with the values in it. */
+static int exchange_fill_body(struct conn *c, const struct inject_value *values)
+{
+	struct hold *h = &c->x->hold;
+	const struct inject_scan *s = &c->x->rq->refs;
+	struct bodyref b = judge_bodyref(c);
+	size_t bound = bodyref_bound(b, s, values), room;
+	struct buf filled;
+	struct wr w;
+	int rc;
+
+	buf_init(&filled, bound);
+	filled.wipe = true;
+	w = wr_of(buf_room(&filled, bound, &room), bound);
+	rc = w.p ? bodyref_write(&b, s, values, &w) : -ENOBUFS;
+	if (rc < 0) {
+		if (w.p)
+			explicit_bzero(w.p, bound);
+		buf_done(&filled);
+		return rc;
+	}
+	buf_added(&filled, w.len);
+	buf_done(&h->body);
+	h->body = filled;
+	return 0;
+}
+
+static bool exchange_body_needs(const struct inject_scan *s)
+{
+	uint32_t i = 0;
+
+	while (i < s->need_count && s->needs[i].slot != RULES_SLOT_BODY)
+		i++;
+	return i < s->need_count;
+}
+
+/* What describes the body as the agent wrote it goes when the body is another one. */
+static int exchange_edits(const struct request *rq, bool filled, struct http1_edit edits[INJECT_EDITS_MAX])
+{
+	static const char *const digests[] = {"content-md5", "digest", "content-digest", "repr-digest"};
+	int n = inject_edits(&rq->head, &rq->refs, edits, INJECT_EDITS_MAX);
+	uint32_t i;
+	size_t j;
+
+	for (i = 0; filled && i < rq->head.field_count && n >= 0; i++)
+		for (j = 0; j < ARRAY_SIZE(digests) && n < INJECT_EDITS_MAX; j++)
+			if (http1_is(rq->head.fields[i].name, digests[j]))
+				edits[n++] = (struct http1_edit){.op = HTTP1_DROP, .field = i};
+	return n;
+}
+
 static int exchange_write_head(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -455,21 +506,26 @@ static int exchange_write_head(struct conn *c)
 				.framing = rq->meaning.framing,
 				.length = rq->meaning.length};
 	struct buf *to = &x->up->side.out;
-	size_t bound = exchange_head_bound(rq), room, body = buf_len(&x->hold.body);
+	bool filled = x->hold.whole && exchange_body_needs(&rq->refs);
+	size_t bound = exchange_head_bound(rq), room, body;
 	struct wr w;
 	uint32_t i;
 	int rc;
 
+	for (i = 0; i < rq->refs.need_count; i++)
+		values[i] = (struct inject_value){rq->values[i].p, rq->values[i].len};
+	rc = filled ? exchange_fill_body(c, values) : 0;
+	if (rc < 0)
+		return rc;
+	body = buf_len(&x->hold.body);
 	if (x->hold.whole) {
 		if (body > 0 || out.framing != HTTP1_FRAMING_NONE)
 			out.framing = HTTP1_FRAMING_LENGTH;
 		out.length = body;
 		body_init(&x->up_body, out.framing, body, out.framing);
 	}
-	for (i = 0; i < rq->refs.need_count; i++)
-		values[i] = (struct inject_value){rq->values[i].p, rq->values[i].len};
 	to->wipe = rq->refs.need_count > 0;
-	rc = inject_edits(&rq->head, &rq->refs, edits, INJECT_EDITS_MAX);
+	rc = exchange_edits(rq, filled, edits);
 	if (rc < 0)
 		return -ENOBUFS;
 	out.edit_count = (size_t)rc;

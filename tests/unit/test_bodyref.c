@@ -143,7 +143,7 @@ static void test_values(void **state)
 	}
 }
 
-static enum bodyref_kind kind_of(const char *fields)
+static enum bodyref_kind type_of(const char *fields)
 {
 	struct http1_scan s = {0};
 	static struct http1_head h;
@@ -157,18 +157,18 @@ static enum bodyref_kind kind_of(const char *fields)
 static void test_kinds(void **state)
 {
 	(void)state;
-	assert_int_equal(kind_of("Content-Type: application/json\r\n"), BODYREF_JSON);
-	assert_int_equal(kind_of("content-type: Application/JSON; charset=utf-8\r\n"), BODYREF_JSON);
-	assert_int_equal(kind_of("Content-Type: application/vnd.api+json\r\n"), BODYREF_JSON);
-	assert_int_equal(kind_of("Content-Type: application/x-www-form-urlencoded;charset=x\r\n"), BODYREF_FORM);
-	assert_int_equal(kind_of("Content-Type: application/json\r\nContent-Encoding: identity\r\n"), BODYREF_JSON);
-	assert_int_equal(kind_of(""), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: text/plain\r\n"), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: text/json\r\n"), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: application/jsonx\r\n"), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: multipart/form-data; boundary=x\r\n"), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: application/json\r\nContent-Encoding: gzip\r\n"), BODYREF_NONE);
-	assert_int_equal(kind_of("Content-Type: application/json\r\nContent-Type: application/json\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: application/json\r\n"), BODYREF_JSON);
+	assert_int_equal(type_of("content-type: Application/JSON; charset=utf-8\r\n"), BODYREF_JSON);
+	assert_int_equal(type_of("Content-Type: application/vnd.api+json\r\n"), BODYREF_JSON);
+	assert_int_equal(type_of("Content-Type: application/x-www-form-urlencoded;charset=x\r\n"), BODYREF_FORM);
+	assert_int_equal(type_of("Content-Type: application/json\r\nContent-Encoding: identity\r\n"), BODYREF_JSON);
+	assert_int_equal(type_of(""), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: text/plain\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: text/json\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: application/jsonx\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: multipart/form-data; boundary=x\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: application/json\r\nContent-Encoding: gzip\r\n"), BODYREF_NONE);
+	assert_int_equal(type_of("Content-Type: application/json\r\nContent-Type: application/json\r\n"), BODYREF_NONE);
 }
 
 /* Cut anywhere, nothing past the end is read, and what comes out is at most what the whole gave. */

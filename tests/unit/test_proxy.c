@@ -909,6 +909,8 @@ static void test_pipelined(void **state)
 	close_client(c);
 }
 
+#define JSON "Content-Type: application/json\r\n"
+
 /* Where a secret may stand in bodies, they are read to the end before anything goes up, and go up with their length. */
 static void test_held_bodies(void **state)
 {
@@ -928,7 +930,7 @@ static void test_held_bodies(void **state)
 	accepts = T.sh->accepts;
 	requests = T.sh->requests;
 	assert_true(stream_print(
-		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 100000\r\n\r\n",
+		&c->s, "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Content-Length: 100000\r\n\r\n",
 		T.tls_port));
 	assert_true(stream_write(&c->s, big, 50000));
 	sync_proxy();
@@ -938,7 +940,7 @@ static void test_held_bodies(void **state)
 	assert_true(stream_write(&c->s, big + 50000, 50000));
 	assert_true(stream_print(
 		&c->s,
-		"POST /echo-body HTTP/1.1\r\n" AT(
+		"POST /echo-body HTTP/1.1\r\n" JSON AT(
 			HOST) "Content-Length: 3\r\n\r\nabcGET /echo HTTP/1.1\r\n" AT(HOST) "\r\n",
 		T.tls_port, T.tls_port));
 	assert_int_equal(get_reply(c, false), 200);
@@ -950,7 +952,7 @@ static void test_held_bodies(void **state)
 	assert_non_null(strstr(T.sh->last, "GET /echo"));
 	/* Chunked, with a trailer: as one piece. */
 	assert_true(stream_print(
-		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Transfer-Encoding: chunked\r\n\r\n",
+		&c->s, "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Transfer-Encoding: chunked\r\n\r\n",
 		T.tls_port));
 	for (i = 0; i < 100000; i += n) {
 		n = 100000 - i < 777 ? 100000 - i : 777;
@@ -968,7 +970,7 @@ static void test_held_bodies(void **state)
 	assert_null(strcasestr(T.sh->last, "chunked"));
 	/* Nobody else is there to say it. */
 	assert_int_equal(ask(c,
-			     "POST /echo-body HTTP/1.1\r\n" AT(
+			     "POST /echo-body HTTP/1.1\r\n" JSON AT(
 				     HOST) "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n",
 			     T.tls_port),
 			 100);
@@ -977,7 +979,7 @@ static void test_held_bodies(void **state)
 	assert_string_equal(R.body, "body");
 	assert_null(strcasestr(T.sh->last, "\r\nExpect:"));
 	/* Empty ones are not worth it. */
-	assert_int_equal(ask(c, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 0\r\n\r\n",
+	assert_int_equal(ask(c, "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Content-Length: 0\r\n\r\n",
 			     T.tls_port),
 			 200);
 	close_client(c);
@@ -986,7 +988,7 @@ static void test_held_bodies(void **state)
 	requests = T.sh->requests;
 	c = open_client(HOST, T.tls_port);
 	assert_int_equal(
-		ask(c, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 100001\r\n\r\n",
+		ask(c, "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Content-Length: 100001\r\n\r\n",
 		    T.tls_port),
 		403);
 	assert_non_null(strstr(R.body, "\"error\":\"body_too_large\",\"domain\":\"" HOST "\""));
@@ -994,7 +996,7 @@ static void test_held_bodies(void **state)
 	close_client(c);
 	c = open_client(HOST, T.tls_port);
 	assert_true(stream_print(&c->s,
-				 "POST /echo-body HTTP/1.1\r\n" AT(
+				 "POST /echo-body HTTP/1.1\r\n" JSON AT(
 					 HOST) "Transfer-Encoding: chunked\r\n\r\n186a1\r\n",
 				 T.tls_port));
 	assert_true(stream_write(&c->s, big, sizeof(big)));
@@ -1003,16 +1005,16 @@ static void test_held_bodies(void **state)
 	close_client(c);
 	/* Broken, cut off, too slow. */
 	assert_int_equal(ask_once(HOST, T.tls_port,
-				  "POST /echo-body HTTP/1.1\r\n" AT(
+				  "POST /echo-body HTTP/1.1\r\n" JSON AT(
 					  HOST) "Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
 			 400);
 	assert_int_equal(
 		ask_once(HOST, T.tls_port,
-			 "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 5\r\n\r\nhel"),
+			 "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Content-Length: 5\r\n\r\nhel"),
 		400);
 	c = open_client(HOST, T.tls_port);
 	assert_true(stream_print(
-		&c->s, "POST /echo-body HTTP/1.1\r\n" AT(HOST) "Content-Length: 5\r\n\r\nhel",
+		&c->s, "POST /echo-body HTTP/1.1\r\n" JSON AT(HOST) "Content-Length: 5\r\n\r\nhel",
 		T.tls_port));
 	close_client(c);
 	assert_int_equal(T.sh->requests, requests);
