@@ -40,7 +40,8 @@ PROXY    := proxy conn exchange judge values answer relay hold tls leaf hello ht
 CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_run cmd_cgroup cmd_status cmd_log log_lines \
 	    cmd_doctor run_env run_mounts run_sandbox
 # What signs and mints.
-SHARED   += kind template
+SHARED   += kind template sigv4
+PROXY    += awschunk
 CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
 # What is relayed unopened.
