@@ -42,6 +42,7 @@ CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secret
 # What signs and mints.
 SHARED   += kind template sigv4
 PROXY    += awschunk
+KEEPER   += parts jwt
 CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
 # What is relayed unopened.

@@ -84,7 +84,10 @@ static int environment(const struct cli *c, const json_t *a, char ***ret, struct
 {
 	const json_t *names = json_object_get(a, "secrets");
 	size_t count = json_array_size(names);
+	const json_t *pairs = json_object_get(a, "env");
+	size_t pair_count = json_array_size(pairs);
 	auto_free const char **list = calloc(count + 1, sizeof(*list));
+	auto_free const char **env = calloc(pair_count + 1, sizeof(*env));
 	char java[PATH_MAX];
 	struct run_env in = {
 		.ca = client_text(a, "ca"),
@@ -93,14 +96,21 @@ static int environment(const struct cli *c, const json_t *a, char ***ret, struct
 		.secrets = list,
 		.secret_count = count,
 		.java = find_program("java", java) == 0,
+		.pairs = env,
+		.pair_count = pair_count,
 	};
 
-	if (!list)
+	if (!list || !env)
 		return err_set(e, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < count; i++) {
 		list[i] = json_string_value(json_array_get(names, i));
 		if (!list[i] || !list[i][0] || strchr(list[i], '='))
 			return err_set(e, -EPROTO, "agentsecretsd named a secret that cannot be a variable");
+	}
+	for (size_t i = 0; i < pair_count; i++) {
+		env[i] = json_string_value(json_array_get(pairs, i));
+		if (!env[i] || !strchr(env[i], '=') || env[i][0] == '=')
+			return err_set(e, -EPROTO, "agentsecretsd named a placeholder that cannot be a variable");
 	}
 	return run_env_build(&in, environ, c->verbose ? told : NULL, ret, e);
 }

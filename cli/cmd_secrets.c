@@ -42,8 +42,31 @@ static json_t *listed(const struct cli *c, char id, struct err *e)
 	return take(list);
 }
 
+/* --kind, and --param NAME=VALUE, repeated. */
+static int kind_of_args(const struct cli *c, json_t *request, struct err *e)
+{
+	auto_json json_t *params = json_object();
+	const char *kind = args_value(&c->args, 'K'), *v;
+
+	for (size_t at = 0; (v = args_next(&c->args, 'A', &at));) {
+		const char *eq = strchr(v, '=');
+		char name[64];
+
+		if (!eq || eq == v || (size_t)snprintf(name, sizeof(name), "%.*s", (int)(eq - v), v) >= sizeof(name))
+			return err_set(e, -EINVAL, "--param is NAME=VALUE, as in --param region=eu-west-1");
+		if (json_object_set_new(params, name, json_string(eq + 1)))
+			return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+	}
+	if ((kind && json_object_set_new(request, "kind", json_string(kind))) ||
+	    (json_object_size(params) && json_object_set(request, "params", params)))
+		return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+	return 0;
+}
+
 static int request_of(const struct cli *c, json_t **ret, struct err *e)
 {
+	int rc;
+
 	auto_json json_t *request = client_request(c, "secrets.set", true);
 	auto_json json_t *hosts = listed(c, 'H', e), *slots = listed(c, 'S', e);
 
@@ -53,8 +76,19 @@ static int request_of(const struct cli *c, json_t **ret, struct err *e)
 	    (json_array_size(hosts) && json_object_set(request, "hosts", hosts)) ||
 	    (json_array_size(slots) && json_object_set(request, "slots", slots)))
 		return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+	rc = kind_of_args(c, request, e);
+	if (rc)
+		return rc;
 	*ret = take(request);
 	return 0;
+}
+
+/* Keys in PEM and JSON have more lines than one. */
+static bool many_lines(const struct cli *c)
+{
+	const char *kind = args_value(&c->args, 'K');
+
+	return kind && strcmp(kind, "value") != 0;
 }
 
 int cmd_secrets_set(struct cli *c)
@@ -73,7 +107,7 @@ int cmd_secrets_set(struct cli *c)
 	if (!rc)
 		rc = request_of(c, &request, &e);
 	if (!rc)
-		rc = prompt_value(STDIN_FILENO, c->args.rest[0], &value, &e);
+		rc = prompt_value(STDIN_FILENO, c->args.rest[0], many_lines(c), &value, &e);
 	if (!rc)
 		rc = prompt_pipe(&value, &fd, &e);
 	prompt_done(&value);
@@ -107,7 +141,7 @@ static void join_into(char *out, size_t cap, const json_t *list, const char *non
 
 int cmd_secrets_list(struct cli *c)
 {
-	static const char *const heads[] = {"NAME", "HOSTS", "SLOTS"};
+	static const char *const heads[] = {"NAME", "KIND", "HOSTS", "SLOTS"};
 	auto_json json_t *a = NULL, *rows = json_array();
 	const json_t *s;
 	struct err e = {""};
@@ -122,7 +156,7 @@ int cmd_secrets_list(struct cli *c)
 
 		join_into(hosts, sizeof(hosts), json_object_get(s, "hosts"), "none: refused everywhere");
 		join_into(slots, sizeof(slots), json_object_get(s, "slots"), "");
-		(void)json_array_append_new(rows, json_pack("[s,s,s]", client_text(s, "name"), hosts, slots));
+		(void)json_array_append_new(rows, json_pack("[s,s,s,s]", client_text(s, "name"), client_text(s, "kind"), hosts, slots));
 	}
 	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
 	return show_end();

@@ -30,6 +30,8 @@ static const struct args_option options[] = {
 	{'C', "client-cert", 0, "NAME", "secret with the certificate and key (PEM) that the host wants to see"},
 	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
 	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic; or client_cert"},
+	{'K', "kind", 0, "KIND", "value (default), aws, hmac, oauth2-client, oauth2-refresh, jwt-bearer, github-app"},
+	{'A', "param", 0, "NAME=VALUE", "a parameter of the kind, not secret; may be repeated"},
 	{'a', "all", 0, NULL, "refused UDP connects too, by which resolvers sort addresses: nothing was sent"},
 	{'k', "kill", 0, NULL, "end the process that holds what cannot be put under guard"},
 	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
@@ -65,8 +67,12 @@ static const struct args_command commands[] = {
 	 "The value comes on standard input, or is asked for without echo; never as an argument.\n\n"
 	 "  printf %s \"$KEY\" | agentsecrets secrets set STRIPE_KEY --host api.stripe.com\n\n"
 	 "A secret goes to the hosts named here only; without --host, those it had before stay.\n"
-	 "One final newline is dropped. A new value is in use from the next request on.",
-	 "jwHS", 1, -1, false, cmd_secrets_set},
+	 "One final newline is dropped. A new value is in use from the next request on.\n\n"
+	 "A secret of another --kind is a JSON object of strings, or a key in PEM, and never leaves\n"
+	 "as it is: requests are signed with it, or an access token is fetched with it (README).\n\n"
+	 "  agentsecrets secrets set AWS --kind aws --host '*.s3.eu-west-1.amazonaws.com' --param region=eu-west-1\n"
+	 "      with {\"access_key_id\":\"...\",\"secret_access_key\":\"...\"} on standard input",
+	 "jwHSKA", 1, -1, false, cmd_secrets_set},
 	{"secrets list", "", "names, hosts and slots; never values", NULL, "jw", 0, 0, false, cmd_secrets_list},
 	{"secrets delete", "NAME", "delete a secret", NULL, "jw", 1, 1, false, cmd_secrets_delete},
 	{"run", "[--] COMMAND [ARGUMENT...]", "run a command that reaches allowed hosts only and holds no key",

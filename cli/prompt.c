@@ -60,7 +60,7 @@ void prompt_done(struct prompt *a)
 	*a = (struct prompt){0};
 }
 
-int prompt_check(const char *value, size_t len, struct err *e)
+int prompt_check(const char *value, size_t len, bool lines, struct err *e)
 {
 	if (len == 0)
 		return err_set(e, -EINVAL, "the value is empty; nothing was stored. Give it on standard input: "
@@ -70,10 +70,10 @@ int prompt_check(const char *value, size_t len, struct err *e)
 	if (memchr(value, '\0', len))
 		return err_set(e, -EINVAL, "the value holds a NUL byte, which no header can carry; nothing was "
 			       "stored");
-	if (memchr(value, '\r', len))
+	if (!lines && memchr(value, '\r', len))
 		return err_set(e, -EINVAL, "the value holds a carriage return (a file with Windows line ends?); "
 			       "nothing was stored");
-	if (memchr(value, '\n', len))
+	if (!lines && memchr(value, '\n', len))
 		return err_set(e, -EINVAL, "the value has more than one line, which no header can carry; nothing "
 			       "was stored");
 	return 0;
@@ -185,7 +185,7 @@ static int read_terminal(int fd, const char *name, struct prompt *a, struct err 
 
 	if (rc)
 		return rc;
-	rc = prompt_check(a->value, a->len, e);
+	rc = prompt_check(a->value, a->len, false, e);
 	if (rc)
 		return rc;
 	rc = prompt_line(fd, "Once more", name, again, &again_len, e);
@@ -196,7 +196,7 @@ static int read_terminal(int fd, const char *name, struct prompt *a, struct err 
 	return 0;
 }
 
-int prompt_value(int fd, const char *name, struct prompt *a, struct err *e)
+int prompt_value(int fd, const char *name, bool lines, struct prompt *a, struct err *e)
 {
 	int rc = map(a, e);
 
@@ -204,7 +204,7 @@ int prompt_value(int fd, const char *name, struct prompt *a, struct err *e)
 		return rc;
 	rc = isatty(fd) ? read_terminal(fd, name, a, e) : read_stream(fd, a, e);
 	if (!rc)
-		rc = prompt_check(a->value, a->len, e);
+		rc = prompt_check(a->value, a->len, lines, e);
 	if (rc)
 		prompt_done(a);
 	return rc;

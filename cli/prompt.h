@@ -23,13 +23,13 @@ struct prompt {
 int prompt_protect(struct err *e) must_check;
 
 /* Reads the value from fd to its end; from a terminal, with a prompt on stderr, twice and without echo.
- * One final newline is dropped. -EINVAL with a sentence that never quotes it: empty, too long, NUL, CR
+ * One final newline is dropped. lines: it may have more than one line, and then comes through a pipe. -EINVAL with a sentence that never quotes it: empty, too long, NUL, CR
  * or LF inside, the two typed values differ. */
-int prompt_value(int fd, const char *name, struct prompt *a, struct err *e) must_check;
+int prompt_value(int fd, const char *name, bool lines, struct prompt *a, struct err *e) must_check;
 void prompt_done(struct prompt *a);
 
 /* Is it a value that can be stored: the checks of prompt_value, for what has been read already. */
-int prompt_check(const char *value, size_t len, struct err *e) must_check;
+int prompt_check(const char *value, size_t len, bool lines, struct err *e) must_check;
 
 /* Puts the value into a new pipe, closed at its end; *ret is the read end. */
 int prompt_pipe(const struct prompt *a, int *ret, struct err *e) must_check;

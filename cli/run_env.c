@@ -80,6 +80,9 @@ static bool is_ours(const struct run_env *in, const char *entry)
 	for (size_t i = 0; i < in->secret_count; i++)
 		if (named(entry, in->secrets[i]))
 			return true;
+	for (size_t i = 0; i < in->pair_count; i++)
+		if (!strncmp(entry, in->pairs[i], strcspn(in->pairs[i], "=") + 1))
+			return true;
 	return named(entry, "NODE_EXTRA_CA_CERTS") || (in->java && named(entry, JAVA_OPTIONS));
 }
 
@@ -120,7 +123,7 @@ static void set_java(struct build *b, const struct run_env *in, char *const *fro
 int run_env_build(const struct run_env *in, char *const *from, void (*told)(const char *what, const char *name),
 		  char ***ret, struct err *e)
 {
-	struct build b = {.cap = ARRAY_SIZE(bundle_names) + in->secret_count + 4};
+	struct build b = {.cap = ARRAY_SIZE(bundle_names) + in->secret_count + in->pair_count + 4};
 
 	for (size_t i = 0; from[i]; i++)
 		b.cap++;
@@ -137,6 +140,14 @@ int run_env_build(const struct run_env *in, char *const *from, void (*told)(cons
 		append_pair(&b, in->secrets[i], "agentsecrets://", in->secrets[i]);
 		if (told)
 			told("set", in->secrets[i]);
+	}
+	for (size_t i = 0; i < in->pair_count; i++) {
+		char name[256];
+
+		append(&b, strdup(in->pairs[i]));
+		(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(in->pairs[i], "="), in->pairs[i]);
+		if (told)
+			told("set", name);
 	}
 	if (b.failed) {
 		run_env_free(b.env);

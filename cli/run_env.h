@@ -13,6 +13,8 @@ struct run_env {
 	const char *const *secrets;	/* names */
 	size_t secret_count;
 	bool java;			/* is there a java on PATH */
+	const char *const *pairs;	/* "NAME=VALUE": placeholders of other shapes */
+	size_t pair_count;
 };
 
 /* A new environment from `from`: our trust files win over what was set, proxy variables are left out (they

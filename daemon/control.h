@@ -26,11 +26,11 @@
  * allowlist.remove	workspace?, hosts:[…] → version
  * allowlist.list	workspace? → workspace, version, rules:[…]
  * allowlist.verify	workspace? → workspace, version, public_key
- * secrets.set		workspace?, name, hosts?, slots?; one descriptor (SCM_RIGHTS): read end of a pipe
+ * secrets.set		workspace?, name, hosts?, slots?, kind?, params? (an object: kind.h); one descriptor (SCM_RIGHTS): read end of a pipe
  *			that holds the value to EOF → version. Without hosts an existing binding is kept.
- * secrets.list		workspace? → workspace, secrets:[{name,hosts,slots}]
+ * secrets.list		workspace? → workspace, secrets:[{name,kind,hosts,slots}]
  * secrets.delete	workspace?, name → version
- * run.enter		workspace? → guard, workspace, secrets:[names], ca, bundle, jks (paths), proxy (port of
+ * run.enter		workspace? → guard, workspace, secrets:[names], env:["NAME=VALUE"] (placeholders), ca, bundle, jks (paths), proxy (port of
  *			  127.0.0.1), state_dir, run_dir (what `run` hides from a root agent).
  *			  The calling process (SO_PEERCRED's pid) has been moved into a fresh
  *			  guard when the answer arrives: it must be the one that execs.

@@ -19,6 +19,7 @@
 
 #include "keeper_int.h"
 #include "log.h"
+#include "parts.h"
 #include "sandbox.h"
 
 #include <stdio.h>
@@ -191,6 +192,7 @@ static int keeper_open(struct keeper *k, struct err *e)
 {
 	int rc = sign_start();
 
+	parts_start();
 	if (rc < 0)
 		return err_set(e, rc, "libsodium does not start");
 	rc = ca_start(e);

@@ -3,6 +3,7 @@
 
 #include "fdio.h"
 #include "log.h"
+#include "parts.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -94,14 +95,17 @@ int keeper_secret_set(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_secret_ref *q = m->body;
 	auto_(secret) struct secret *value = NULL;
+	auto_parts struct parts parts = {0};
 	struct keeper *k = ctx;
 	struct err e = {0};
 	int rc;
 
 	(void)peer;
-	if (!keeper_ref_ok(q))
+	if (!keeper_ref_ok(q) || q->kind >= KIND_COUNT)
 		return -EPROTO;
-	rc = secret_read_fd(m->fd, RPC_SECRET_MAX, 0, KEEPER_VALUE_MS, &value, &e);
+	rc = secret_read_fd(m->fd, RPC_SECRET_MAX, q->kind ? SECRET_MULTILINE : 0, KEEPER_VALUE_MS, &value, &e);
+	if (rc == 0 && q->kind)
+		rc = parts_open((enum kind)q->kind, value, &parts, &e);
 	return rc < 0 ? keeper_answer(k, m, rc, &e, NULL, 0)
 		      : keeper_pass_on(k, m, BACKEND_SET, q->workspace, q->name, &value);
 }

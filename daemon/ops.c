@@ -115,7 +115,7 @@ static const struct ops_row ops_rows[] = {
 	 OPS_ROOT,
 	 true,
 	 true,
-	 {"workspace", "name", "hosts", "slots"},
+	 {"workspace", "name", "hosts", "slots", "kind", "params"},
 	 ops_secrets_set},
 	{"secrets.list", OPS_OWNER, true, true, {"workspace"}, ops_secrets_list},
 	{"secrets.delete", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_delete},

@@ -7,6 +7,42 @@
 #include "truststore.h"
 
 #include <stdio.h>
+#include <string.h>
+
+static void ops_env(json_t *list, const char *name, const char *suffix, const char *value)
+{
+	(void)json_array_append_new(list, json_sprintf("%s_%s=%s", name, suffix, value));
+}
+
+/* The placeholders of secrets of kind aws: NAME_ACCESS_KEY_ID and NAME_SECRET_ACCESS_KEY for each, and for the first
+ * the names that the SDKs look for. */
+static json_t *ops_aws_env(const struct rules *r)
+{
+	json_t *list = json_array();
+	bool first = true;
+	uint32_t i;
+
+	for (i = 0; i < r->secret_count; i++) {
+		const struct rules_secret *s = &r->secrets[i];
+		const char *region = kind_param(s->params, "region");
+		char id[KIND_AWS_ID_LEN + 1], key[KIND_AWS_KEY_LEN + 1];
+
+		if (s->kind != KIND_AWS)
+			continue;
+		kind_aws_id(r->workspace, s->name, id);
+		kind_aws_key(r->workspace, s->name, key);
+		ops_env(list, s->name, "ACCESS_KEY_ID", id);
+		ops_env(list, s->name, "SECRET_ACCESS_KEY", key);
+		if (first && strcmp(s->name, "AWS") != 0) {
+			ops_env(list, "AWS", "ACCESS_KEY_ID", id);
+			ops_env(list, "AWS", "SECRET_ACCESS_KEY", key);
+		}
+		if (first && region)
+			ops_env(list, "AWS", "REGION", region);
+		first = false;
+	}
+	return list;
+}
 
 int ops_run_enter(struct ops *o)
 {
@@ -23,6 +59,7 @@ int ops_run_enter(struct ops *o)
 	for (i = 0; i < r->secret_count; i++)
 		(void)json_array_append_new(secrets, json_string(r->secrets[i].name));
 	ops_set(o, "secrets", secrets);
+	ops_set(o, "env", ops_aws_env(r));
 	if (rc == 0)
 		rc = guards_enter(p, o->who->pid, o->w, &g, o->e);
 	if (rc < 0)

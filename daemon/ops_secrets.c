@@ -79,6 +79,40 @@ static int ops_bind(struct ops *o, struct rules *r, const char *name)
 	return rules_bind(r, name, hosts, count, slots, o->e);
 }
 
+/* The kind as asked for; without one the old one stays. A kind is not changed: the value of one must never be read as
+ * that of another. */
+static int ops_kind(struct ops *o, struct rules *r, struct rpc_secret_ref *ref)
+{
+	const struct rules_secret *old = rules_secret(o->w->rules, ref->name);
+	const char *word = NULL, *names[KIND_PARAMS_MAX], *values[KIND_PARAMS_MAX], *name;
+	json_t *params = json_object_get(o->in, "params"), *v;
+	int kind, rc = jdoc_str(o->in, "kind", &word, o->e);
+	size_t n = 0;
+
+	if (rc < 0)
+		return rc;
+	kind = word ? kind_of(word) : old ? (int)old->kind : KIND_VALUE;
+	if (kind < 0)
+		return err_set(o->e, -EINVAL,
+			       "there is no such kind; use value, aws, hmac, oauth2-client, oauth2-refresh, jwt-bearer or "
+			       "github-app");
+	if (old && (int)old->kind != kind)
+		return err_set(o->e, -EEXIST, "%s is of kind %s; delete it first: agentsecrets secrets delete %s", ref->name,
+			       kind_word(old->kind), ref->name);
+	ref->kind = (uint32_t)kind;
+	if (old && !params)
+		return 0;
+	if (params && !json_is_object(params))
+		return err_set(o->e, -EINVAL, "params must be an object of strings");
+	json_object_foreach(params, name, v) {
+		if (n == KIND_PARAMS_MAX || !json_is_string(v))
+			return err_set(o->e, -EINVAL, "params must be at most %d strings", KIND_PARAMS_MAX);
+		names[n] = name;
+		values[n++] = json_string_value(v);
+	}
+	return rules_kind(r, ref->name, (enum kind)kind, names, values, n, o->e);
+}
+
 int ops_secrets_set(struct ops *o)
 {
 	auto_(rules) struct rules *r = NULL;
@@ -94,6 +128,8 @@ int ops_secrets_set(struct ops *o)
 	rc = workspaces_copy(o->w, &r, o->e);
 	if (rc == 0)
 		rc = ops_bind(o, r, ref.name);
+	if (rc == 0)
+		rc = ops_kind(o, r, &ref);
 	if (rc == 0)
 		rc = ops_audit(o, ref.workspace, "secrets.set");
 	if (rc == 0)
@@ -119,7 +155,8 @@ int ops_secrets_list(struct ops *o)
 				(void)json_array_append_new(
 					slots, json_string(rules_slot_word((enum rules_slot)bit)));
 		(void)json_array_append_new(
-			list, json_pack("{s:s, s:o, s:o}", "name", r->secrets[i].name, "hosts",
+			list, json_pack("{s:s, s:s, s:o, s:o}", "name", r->secrets[i].name, "kind",
+					kind_word(r->secrets[i].kind), "hosts",
 					ops_list(r->secrets[i].hosts, RPC_HOST_MAX,
 						 r->secrets[i].host_count),
 					"slots", slots));

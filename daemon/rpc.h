@@ -164,6 +164,7 @@ struct rpc_guard {
 struct rpc_secret_ref {
 	char workspace[RPC_WORKSPACE_MAX];
 	char name[RPC_NAME_MAX];
+	uint32_t kind; /* RPC_SECRET_SET: enum kind, what the value must be; else 0 */
 };
 
 struct rpc_audit_key {

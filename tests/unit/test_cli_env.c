@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char *const names[] = {"STRIPE_KEY", "OPENAI_API_KEY"};
-static struct run_env in = {"/t/ca.pem", "/t/bundle.pem", "/t/cacerts.jks", names, 2, true};
+static struct run_env in = {"/t/ca.pem", "/t/bundle.pem", "/t/cacerts.jks", names, 2, true, NULL, 0};
 
 static const char *value(char **env, const char *name)
 {
@@ -68,7 +68,7 @@ static void test_build(void **s)
 static void test_no_java(void **s)
 {
 	static char *from[] = {"JAVA_TOOL_OPTIONS=-Xmx1g", NULL}, *none[] = {NULL};
-	struct run_env plain = {"/c", "/b", "/j", NULL, 0, false};
+	struct run_env plain = {"/c", "/b", "/j", NULL, 0, false, NULL, 0};
 	char **env = NULL;
 	struct err e;
 

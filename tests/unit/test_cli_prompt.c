@@ -22,7 +22,7 @@ static int from_pipe(const char *bytes, size_t len, struct prompt *v, struct err
 	assert_int_equal(pipe(pair), 0);
 	assert_true(write(pair[1], bytes, len) == (ssize_t)len);
 	close(pair[1]);
-	rc = prompt_value(pair[0], "KEY", v, e);
+	rc = prompt_value(pair[0], "KEY", false, v, e);
 	close(pair[0]);
 	return rc;
 }
@@ -126,7 +126,7 @@ static int at_terminal(const char *first, const char *second, char *seen, size_t
 		tty = open(name, O_RDWR);
 		(void)dup2(tty, 0);
 		(void)dup2(tty, 2);
-		rc = prompt_value(0, "KEY", &v, &e);
+		rc = prompt_value(0, "KEY", false, &v, &e);
 		if (rc)
 			dprintf(2, "<%s>", e.text);
 		_exit(rc ? 1 : v.len == 9 && !memcmp(v.value, "sk_live_1", 9) ? 0 : 2);
