@@ -1,8 +1,49 @@
-/* buf.c: see buf.h. */
+/* buf.c: see buf.h. Blocks of the first size come and go with every request; a few are kept for the next. */
 #include "buf.h"
 
 #include <assert.h>
 #include <string.h>
+
+#define BUF_SPARE_MAX 32
+
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) /* which must see each use after free */
+static uint8_t *buf_block(size_t cap)
+{
+	return malloc(cap);
+}
+
+static void buf_block_done(uint8_t *p, size_t cap)
+{
+	(void)cap;
+	free(p);
+}
+#else
+static uint8_t *spares[BUF_SPARE_MAX];
+static size_t spare_count;
+
+static uint8_t *buf_block(size_t cap)
+{
+	return cap == BUF_UNIT && spare_count > 0 ? spares[--spare_count] : malloc(cap);
+}
+
+static void buf_block_done(uint8_t *p, size_t cap)
+{
+	if (cap == BUF_UNIT && spare_count < BUF_SPARE_MAX)
+		spares[spare_count++] = p;
+	else
+		free(p);
+}
+#endif
+
+/* Bytes beyond `high` were never written. */
+static void buf_wipe(struct buf *b)
+{
+	if (b->wipe && b->p)
+		explicit_bzero(b->p, b->high);
+}
 
 void buf_init(struct buf *b, size_t max)
 {
@@ -11,9 +52,9 @@ void buf_init(struct buf *b, size_t max)
 
 void buf_done(struct buf *b)
 {
-	if (b->wipe && b->p)
-		explicit_bzero(b->p, b->cap);
-	free(b->p);
+	buf_wipe(b);
+	if (b->p)
+		buf_block_done(b->p, b->cap);
 	*b = (struct buf){.max = b->max};
 }
 
@@ -24,14 +65,15 @@ static bool buf_move(struct buf *b, size_t cap)
 	size_t len = buf_len(b);
 
 	if (cap != b->cap) {
-		p = malloc(cap);
+		p = buf_block(cap);
 		if (!p)
 			return false;
 		if (len)
 			memcpy(p, buf_bytes(b), len);
-		if (b->wipe && b->p)
-			explicit_bzero(b->p, b->cap);
-		free(b->p);
+		buf_wipe(b);
+		if (b->p)
+			buf_block_done(b->p, b->cap);
+		b->high = len;
 	} else {
 		memmove(p, buf_bytes(b), len);
 		if (b->wipe)
@@ -70,6 +112,8 @@ void buf_added(struct buf *b, size_t n)
 {
 	assert(n <= b->cap - b->end);
 	b->end += n;
+	if (b->end > b->high)
+		b->high = b->end;
 }
 
 int buf_add(struct buf *b, const void *p, size_t n)
@@ -83,7 +127,7 @@ int buf_add(struct buf *b, const void *p, size_t n)
 	if (!to)
 		return -ENOBUFS;
 	memcpy(to, p, n);
-	b->end += n;
+	buf_added(b, n);
 	return 0;
 }
 

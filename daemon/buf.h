@@ -18,6 +18,7 @@ struct buf {
 	uint8_t *p;
 	size_t at, end, cap; /* the bytes are p[at .. end) */
 	size_t max;
+	size_t high; /* most of `end` since the block was taken */
 	bool wipe;
 };
 

@@ -26,6 +26,7 @@ static struct {
 	int listener, calls;
 	uint16_t port;
 	uint64_t skew_ms; /* the sweep's clock runs ahead by so much */
+	pthread_t thread;
 } T;
 static atomic_int resumed;
 
@@ -293,7 +294,6 @@ static int setup(void **state)
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t alen = sizeof(a);
 	struct err e = {0};
-	pthread_t t;
 	char *pem;
 	size_t len;
 
@@ -312,8 +312,7 @@ static int setup(void **state)
 	assert_int_equal(listen(T.listener, 128), 0);
 	assert_int_equal(getsockname(T.listener, (struct sockaddr *)&a, &alen), 0);
 	T.port = ntohs(a.sin_port);
-	pthread_create(&t, NULL, serve, NULL);
-	pthread_detach(t);
+	assert_int_equal(pthread_create(&T.thread, NULL, serve, NULL), 0);
 	assert_int_equal(loop_init(&T.loop, NULL, turn), 0);
 	loop_on(&T.loop, KIND, on_event);
 	assert_int_equal(upstreams_new(&T.loop, KIND, T.tls, 64, &T.pool), 0);
@@ -325,6 +324,7 @@ static int teardown(void **state)
 	(void)state;
 	shutdown(T.listener, SHUT_RDWR);
 	T.pool = upstreams_free(T.pool);
+	(void)pthread_join(T.thread, NULL); /* with what OpenSSL keeps for it */
 	tls_ctx_free(T.tls);
 	loop_done(&T.loop);
 	return 0;
