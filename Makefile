@@ -19,7 +19,7 @@ CC      := $(CLANG)
 endif
 
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wformat=2 \
-	   -Wimplicit-fallthrough -Wvla -Werror
+	   -Wimplicit-fallthrough -Wno-missing-field-initializers -Wvla -Werror
 CPPF    := -D_GNU_SOURCE -DAGENTSECRETS_VERSION='"$(VERSION)"' -I$(B)
 HARD    := -fstack-protector-strong -fPIE -fno-strict-aliasing
 SAN     := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
