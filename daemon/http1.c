@@ -835,13 +835,21 @@ int http1_request_meaning(const struct http1_head *h, struct http1_meaning *m)
 	return meant(request_meaning(h, m), m);
 }
 
+/* The coding of a body that is not there is not forwarded: there are clients that wait for the body. */
+static void no_body(const struct http1_head *h, const struct marks *k, struct http1_meaning *m)
+{
+	m->framing = HTTP1_FRAMING_NONE;
+	m->length = 0;
+	if (k->coding)
+		set_hop(m, (uint32_t)(k->coding - h->fields));
+}
+
 /* Statuses that never have content; a peer that says otherwise is talking past us. */
-static enum http1_bad bodyless(const struct http1_head *h, struct http1_meaning *m)
+static enum http1_bad bodyless(const struct http1_head *h, const struct marks *k, struct http1_meaning *m)
 {
 	if (h->status != 304 && (m->framing == HTTP1_FRAMING_CHUNKED || m->length))
 		return HTTP1_BAD_FRAMING;
-	m->framing = HTTP1_FRAMING_NONE;
-	m->length = 0;
+	no_body(h, k, m);
 	return HTTP1_BAD_NONE;
 }
 
@@ -853,13 +861,11 @@ static enum http1_bad response_framing(const struct http1_head *h, const struct 
 	if (bad)
 		return bad;
 	if (h->status < 200 || h->status == 204 || h->status == 304)
-		return bodyless(h, m);
-	if (http1_eq(method, "HEAD")) {
-		m->framing = HTTP1_FRAMING_NONE;
-		m->length = 0;
-	} else if (m->framing == HTTP1_FRAMING_NONE) {
+		return bodyless(h, k, m);
+	if (http1_eq(method, "HEAD"))
+		no_body(h, k, m);
+	else if (m->framing == HTTP1_FRAMING_NONE)
 		m->framing = HTTP1_FRAMING_CLOSE;
-	}
 	return HTTP1_BAD_NONE;
 }
 

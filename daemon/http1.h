@@ -255,7 +255,7 @@ struct http1_out {
 	void *ctx;
 	/* How the body will be framed on this side. The same kind as in meaning: the field stays where it
 	 * is. Another kind: the old fields go and a new one is added. NONE for a response to HEAD, or 304:
-	 * Content-Length and Transfer-Encoding stay as they are. */
+	 * Content-Length stays as it is. */
 	enum http1_framing framing;
 	uint64_t length;
 	bool close; /* say "Connection: close" */

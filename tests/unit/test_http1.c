@@ -613,6 +613,14 @@ static void test_response_meaning(void **state)
 	assert_true(o.meaning.keep_alive);
 	assert_int_equal(answered(good_responses[0], "HEAD", false, &o), 0);
 	assert_int_equal(o.meaning.framing, HTTP1_FRAMING_NONE);
+	/* The coding of a body that is not there goes. */
+	assert_int_equal(answered(good_responses[1], "HEAD", false, &o), 0);
+	assert_int_equal(o.meaning.framing, HTTP1_FRAMING_NONE);
+	assert_true(http1_is_hop(&o.meaning, 0) && !http1_is_hop(&o.meaning, 1));
+	assert_int_equal(answered("HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", false, &o), 0);
+	assert_true(o.meaning.framing == HTTP1_FRAMING_NONE && http1_is_hop(&o.meaning, 0));
+	assert_int_equal(answered(good_responses[1], "GET", false, &o), 0);
+	assert_false(http1_is_hop(&o.meaning, 0));
 	assert_int_equal(answered(good_responses[0], "head", false, &o), 0);
 	assert_int_equal(o.meaning.framing, HTTP1_FRAMING_LENGTH);
 	assert_int_equal(answered(good_responses[1], "HEAD", false, &o), 0);
