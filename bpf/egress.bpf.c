@@ -64,6 +64,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
+	__type(value, struct eg_direct);
+} directs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct eg_record);
 } accepted SEC(".maps");
 
@@ -231,13 +238,35 @@ static __always_inline void rewrite(struct bpf_sock_addr *ctx, const struct poli
 	}
 }
 
-/* Untouched: a TCP socket must not go on showing what it dialled before. */
-static __always_inline int pass_dial(struct bpf_sock_addr *ctx, const struct policy_dial *d)
+/* To a lease, untouched. The socket must not go on showing what it dialled before, and is marked: a connection that
+ * stands when its lease ends lives on. Without the mark it would end with the lease. */
+static __always_inline int pass_direct(struct bpf_sock_addr *ctx, const struct eg_guard *g,
+				       const struct policy_dial *d, __u8 hook)
 {
-	if (d->proto == POLICY_TCP) {
+	struct eg_event ev = {
+		.guard = g->id,
+		.netns = bpf_get_netns_cookie(ctx),
+		.port = d->port,
+		.proto = d->proto,
+		.reason = EG_REASON_NONE,
+		.hook = hook,
+		.family = d->user_family,
+	};
+	struct eg_direct *mark;
+
+	if (ctx->sk) {
 		bpf_sk_storage_delete(&sockets, ctx->sk);
-		count(EG_STAT_DIRECT);
+		mark = bpf_sk_storage_get(&directs, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (mark) {
+			__builtin_memcpy(mark->addr, d->addr, sizeof(mark->addr));
+			mark->port = d->port;
+			mark->at = bpf_ktime_get_ns();
+		}
 	}
+	__builtin_memcpy(ev.addr, d->addr, sizeof(ev.addr));
+	event_task(&ev);
+	tell(&ev);
+	count(EG_STAT_DIRECT);
 	return 1;
 }
 
@@ -252,7 +281,9 @@ static __always_inline int dial(struct bpf_sock_addr *ctx, struct policy_dial *d
 		d->lease = lease_of(g->id, d->addr, d->port);
 	v = hook == EG_HOOK_CONNECT ? policy_connect(g, d) : policy_sendmsg(g, d);
 	if (v.act == POLICY_PASS)
-		return pass_dial(ctx, d);
+		return d->proto == POLICY_TCP ? pass_direct(ctx, g, d, hook) : 1;
+	if (d->proto == POLICY_TCP && ctx->sk)
+		bpf_sk_storage_delete(&directs, ctx->sk);
 	if (v.act != POLICY_PROXY && v.act != POLICY_RESOLVER)
 		return deny_dial(ctx, g, d, hook, v.reason);
 	if (!ctx->sk || !remember(ctx, g, d)) {
@@ -513,6 +544,22 @@ static __always_inline struct bpf_sock *packet_sk(struct __sk_buff *skb)
 	return sk ? bpf_sk_fullsock(sk) : NULL;
 }
 
+/* Was this packet's socket connected to its far end by a lease, and not cut since? */
+static __always_inline bool lives(struct __sk_buff *skb, const struct eg_guard *g, const struct policy_packet *p)
+{
+	struct bpf_sock *sk = skb->sk;
+	const struct eg_direct *mark;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	mark = sk ? bpf_sk_storage_get(&directs, sk, 0, 0) : NULL;
+	if (!mark || mark->at <= g->direct_since || mark->port != p->port)
+		return false;
+	for (int i = 0; i < 16; i++)
+		if (mark->addr[i] != p->addr[i])
+			return false;
+	return true;
+}
+
 static __always_inline int wall(struct __sk_buff *skb, __u8 inbound)
 {
 	const struct eg_guard *g = guard_of(packet_sk(skb));
@@ -522,8 +569,11 @@ static __always_inline int wall(struct __sk_buff *skb, __u8 inbound)
 	if (ADOPT && !g)
 		return 1;
 	if (parse(skb, inbound, &p)) {
-		if (p.proto == POLICY_TCP && !policy_on_lo(g, &p))
+		if (p.proto == POLICY_TCP && !policy_on_lo(g, &p)) {
 			p.lease = lease_of(g->id, p.addr, p.port);
+			if (p.lease != POLICY_LEASE_DIRECT && lives(skb, g, &p))
+				p.lease = POLICY_LEASE_DIRECT;
+		}
 		reason = inbound ? policy_ingress(g, &p) : policy_egress(g, &p);
 	}
 	if (!reason)

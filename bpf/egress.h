@@ -15,7 +15,7 @@
 #include <linux/types.h>
 #endif
 
-#define EG_LAYOUT 2
+#define EG_LAYOUT 3
 
 /* Most guards at once, and most connections of one guard between connect() and accept(): the pending
  * map holds the product, so that one agent's storm cannot take another agent's place. */
@@ -73,7 +73,7 @@ struct eg_guard {
 	__u16 dns_port;	  /* this guard's own resolver port, UDP and TCP, on 127.0.0.1 and ::1 */
 	__u64 pending;	  /* connections between connect() and accept(): 0 in the map, since the programs
 			   * count in the map `quota`; enforce_get() fills it in */
-	__u64 reserved;
+	__u64 direct_since; /* direct connections dialled before this are cut; kept by whoever writes the rest anew */
 };
 #define EG_GUARD_OPEN 1u /* without it everything is denied with EG_REASON_CLOSED */
 #define EG_GUARD_LSM 2u	 /* the LSM programs stand here too; set by enforce.c, whatever the caller says */
@@ -126,7 +126,17 @@ struct eg_lease {
 #define EG_LEASE_DIRECT 1u /* a `tcp` rule: not proxied. Without it the entry is for bookkeeping only */
 _Static_assert(sizeof(struct eg_lease) == 16, "eg_lease");
 
-/* One denial, through the ring buffer. Never decides anything: a full ring counts and goes on. */
+/* SK_STORAGE of a socket that was let through to a lease: the connection lives on when the lease has ended. */
+struct eg_direct {
+	__u64 at;	/* when connect() was called */
+	__u8 addr[16];
+	__u16 port;
+	__u16 pad;
+	__u32 pad2;
+};
+_Static_assert(sizeof(struct eg_direct) == 32, "eg_direct");
+
+/* One denial, or (EG_REASON_NONE) one connect() that was let through to a lease, through the ring buffer. Never decides anything: a full ring counts and goes on. */
 struct eg_event {
 	__u64 at;
 	__u64 guard;

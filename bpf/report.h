@@ -62,15 +62,21 @@ static __always_inline bool limited(const struct eg_event *like, __u64 now)
 	return false;
 }
 
-/* Counts a denial and sends it. `ev` is the caller's, complete but for the time. */
-static __always_inline void report(struct eg_event *ev)
+/* Sends an event. `ev` is the caller's, complete but for the time. */
+static __always_inline void tell(struct eg_event *ev)
 {
-	count(EG_STAT_DENIED + (ev->reason & (EG_REASON_SLOTS - 1)));
 	ev->at = bpf_ktime_get_ns();
 	if (limited(ev, ev->at))
 		count(EG_STAT_EVENTS_LIMITED);
 	else if (bpf_ringbuf_output(&events, ev, sizeof(*ev), 0))
 		count(EG_STAT_EVENTS_LOST);
+}
+
+/* Counts a denial and sends it. */
+static __always_inline void report(struct eg_event *ev)
+{
+	count(EG_STAT_DENIED + (ev->reason & (EG_REASON_SLOTS - 1)));
+	tell(ev);
 }
 _Static_assert((EG_REASON_SLOTS & (EG_REASON_SLOTS - 1)) == 0 && EG_REASON_COUNT <= EG_REASON_SLOTS,
 	       "reasons are masked");

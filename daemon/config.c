@@ -67,6 +67,7 @@ static const struct field fields[] = {
 	{"dns", "unlisted", WORD, AT(dns_unlisted), 0, 0, {"sinkhole", "nxdomain"}},
 	{"dns", "ttl_min", U32, AT(dns_ttl_min), 0, 86400, {0}},
 	{"dns", "ttl_max", U32, AT(dns_ttl_max), 1, 86400, {0}},
+	{"dns", "lease_grace", U32, AT(dns_lease_grace), 0, 3600, {0}},
 	{"dns", "hosts_file", PATH_OR_NONE, AT(hosts_file), 0, 0, {0}},
 	{"network", "treat_as_public", NETS, AT(treat_as_public), 0, 0, {0}},
 };
@@ -387,6 +388,7 @@ static void defaults(struct config *c)
 		.response_timeout_s = 600,
 		.dns_unlisted = CONFIG_UNLISTED_SINKHOLE,
 		.dns_ttl_min = 5,
+		.dns_lease_grace = 60,
 		.dns_ttl_max = 300,
 		.audit_sync = CONFIG_SYNC_INTERVAL,
 		.minimum_level = 1,

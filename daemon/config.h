@@ -71,6 +71,8 @@ struct config {
 	struct config_dns dns[CONFIG_DNS_MAX]; /* "dns.servers": "192.0.2.53", "[2001:db8::1]:5353" */
 	uint32_t dns_unlisted;		   /* "dns.unlisted": "sinkhole" | "nxdomain" */
 	uint32_t dns_ttl_min, dns_ttl_max; /* "dns.ttl_min": 5, "dns.ttl_max": 300, seconds */
+	uint32_t dns_lease_grace;	   /* "dns.lease_grace": 60: seconds that an answer's addresses stay open after
+					    * its end, for clients that connect some time after they asked */
 	uint32_t audit_sync;		   /* "audit.sync": "interval" | "always" */
 	uint32_t public_count;
 	/* "network.treat_as_public": special-purpose prefixes that this installation does use as public

@@ -724,6 +724,13 @@ int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const stru
 	return 0;
 }
 
+bool enforce_leased(struct enforce *en, const struct eg_lease_key *key, uint64_t now_ns)
+{
+	struct eg_lease lease;
+
+	return bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.leases), key, &lease) == 0 && lease.expires > now_ns;
+}
+
 void enforce_unlease(struct enforce *en, uint64_t guard)
 {
 	enforce_purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);

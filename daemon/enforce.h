@@ -71,6 +71,8 @@ int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx) must_che
 
 /* Leases: `expires` on CLOCK_MONOTONIC ns. sweep deletes what ended before now. */
 int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const struct eg_lease *lease) must_check;
+/* Is it open now? */
+bool enforce_leased(struct enforce *en, const struct eg_lease_key *key, uint64_t now_ns);
 /* Deletes all of a guard's. */
 void enforce_unlease(struct enforce *en, uint64_t guard);
 void enforce_sweep(struct enforce *en, uint64_t now_ns);

@@ -223,18 +223,86 @@ static void guards_lease(struct parent *p, const struct guard *g, const struct w
 {
 	uint32_t i;
 
-	enforce_unlease(p->en, g->id);
 	for (i = 0; i < w->rules->rule_count; i++)
 		guards_lease_rule(p, g, &w->rules->rules[i]);
 }
 
-void guards_rules_changed(struct parent *p, const struct workspace *w)
+static bool guards_same_rule(const struct rules_rule *a, const struct rules_rule *b)
+{
+	return a->port == b->port && a->mode == b->mode && a->private == b->private &&
+	       strcmp(a->host, b->host) == 0;
+}
+
+static bool guards_has_rule(const struct rules *r, const struct rules_rule *rule)
+{
+	uint32_t i;
+
+	for (i = 0; i < r->rule_count; i++)
+		if (guards_same_rule(&r->rules[i], rule))
+			return true;
+	return false;
+}
+
+/* A new rule that takes hosts away from an old one, being more particular. */
+static bool guards_takes(const struct rules_rule *rule, const struct rules_rule *from)
+{
+	const char *host = strncmp(rule->host, "*.", 2) == 0 ? rule->host + 2 : rule->host;
+
+	return rule->port == from->port && strcmp(rule->host, from->host) != 0 &&
+	       rules_host_match(from->host, host);
+}
+
+bool guards_closes(const struct rules *from, const struct rules *to)
+{
+	uint32_t i, j;
+
+	for (i = 0; i < from->rule_count; i++) {
+		const struct rules_rule *old = &from->rules[i];
+
+		if (old->mode != RULES_TCP && !old->private)
+			continue;
+		if (!guards_has_rule(to, old))
+			return true;
+		for (j = 0; j < to->rule_count; j++)
+			if (guards_takes(&to->rules[j], old) && !guards_has_rule(from, &to->rules[j]))
+				return true;
+	}
+	return false;
+}
+
+/* Connections of before are cut. */
+static void guards_cut(struct parent *p, const struct guard *g)
+{
+	struct eg_guard state;
+	struct err e = {0};
+	int rc = enforce_get(p->en, g->id, &state);
+
+	if (rc == 0) {
+		state.direct_since = loop_now_ms() * 1000000ULL;
+		rc = enforce_set(p->en, &state, &e);
+	}
+	if (rc == 0 && p->adopt && g->birth_count && (state.flags & EG_GUARD_OPEN))
+		rc = adopt_ward(p->adopt, &state);
+	if (rc < 0)
+		log_error("guard %s: connections that its rules do not open any more could not be cut: %s",
+			  g->name, strerror(-rc));
+}
+
+void guards_rules_changed(struct parent *p, const struct workspace *w, bool closed)
 {
 	size_t i;
 
-	for (i = 0; i < EG_GUARDS_MAX; i++)
-		if (p->guards[i].id && strcmp(p->guards[i].workspace, w->rules->workspace) == 0)
-			guards_lease(p, &p->guards[i], w);
+	for (i = 0; i < EG_GUARDS_MAX; i++) {
+		struct guard *g = &p->guards[i];
+
+		if (!g->id || strcmp(g->workspace, w->rules->workspace) != 0)
+			continue;
+		if (closed) {
+			enforce_unlease(p->en, g->id);
+			guards_cut(p, g);
+		}
+		guards_lease(p, g, w);
+	}
 }
 
 /* ---- making ---- */
@@ -273,7 +341,12 @@ int guards_open_state(struct parent *p, const struct guard *g, struct err *e)
 				 .flags = EG_GUARD_OPEN,
 				 .proxy_port = p->cfg.proxy_port,
 				 .dns_port = g->dns_port};
-	int rc = enforce_set(p->en, &state, e);
+	struct eg_guard old;
+	int rc;
+
+	if (enforce_get(p->en, g->id, &old) == 0)
+		state.direct_since = old.direct_since;
+	rc = enforce_set(p->en, &state, e);
 
 	if (rc == 0 && p->adopt && g->birth_count && adopt_ward(p->adopt, &state) < 0)
 		rc = err_set(e, -EIO, "the guard's state for adopted sockets cannot be written");

@@ -51,7 +51,10 @@ int guards_tell(struct parent *p, struct proc *to) must_check;
 
 /* A workspace's document is new: what the old one's rules had opened in the kernel is closed, and what the new one's
  * address rules open is opened. Names are leased again when they are asked for. */
-void guards_rules_changed(struct parent *p, const struct workspace *w);
+void guards_rules_changed(struct parent *p, const struct workspace *w, bool closed);
+/* Does a change from these rules to those close an address that may have been opened in the kernel? Then it is closed
+ * there, and connections that it carried are cut. */
+bool guards_closes(const struct rules *from, const struct rules *to);
 
 /* Hands every listener and link to the holder again (a new one was started). */
 void guards_hold(struct parent *p);

@@ -25,7 +25,6 @@
 #define NAMES_LOOKUPS_MAX     64  /* of a guard, under way */
 #define NAMES_WAITERS_MAX     512 /* of a guard, for all its lookups */
 #define NAMES_LEASE_WAIT_MS   300 /* then the client is answered without: the kernel refuses it */
-#define NAMES_LEASE_GRACE_S   60  /* clients connect some time after they asked */
 #define NAMES_LEASES_PER_NAME 256
 
 /* ---- judging ---- */
@@ -148,7 +147,7 @@ static int ask_lease_rule(struct resolver *r, struct ask *a, const struct rules_
 			  uint32_t ttl)
 {
 	struct rpc_lease l = {
-		.guard = a->guard->id, .port = rule->port, .ttl = ttl + NAMES_LEASE_GRACE_S};
+		.guard = a->guard->id, .port = rule->port, .ttl = ttl + r->cfg.dns_lease_grace};
 	uint32_t i;
 	int rc = 0;
 

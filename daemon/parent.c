@@ -107,6 +107,9 @@ static void parent_event(void *ctx, const struct eg_event *ev)
 		.reason = reason_of_kernel(ev->reason, &class),
 	};
 
+	/* A connect() that a lease let through. */
+	en.allow = ev->reason == EG_REASON_NONE;
+	en.scheme = en.allow ? "tcp" : NULL;
 	(void)snprintf(detail, sizeof(detail), "%s%s%s", parent_hook_word(ev->hook),
 		       class ? ": " : "", class ? class : "");
 	/* getaddrinfo(3) connects UDP sockets to sort addresses: a person reading the log may leave these out. */

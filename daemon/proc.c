@@ -533,6 +533,31 @@ static bool proc_lease_ok(struct parent *p, const struct rpc_lease *l)
 	       (rule->private && origin_openable(l->addr, false));
 }
 
+/* The line for an address that a name's rule of mode tcp opens for a guard: who connects there is told by the kernel's
+ * own events, which know the address only. None for one that is open already. */
+static int proc_lease_recorded(struct parent *p, const struct rpc_lease *l, const struct eg_lease_key *key)
+{
+	const struct guard *g = guards_find(p, l->guard);
+	char detail[64];
+	struct audit_entry en = {.kind = AUDIT_DECISION,
+				 .guard = l->guard,
+				 .workspace = g ? g->workspace : NULL,
+				 .cgroup = l->guard,
+				 .scheme = "tcp",
+				 .addr = l->addr,
+				 .port = l->port,
+				 .host = l->host,
+				 .host_len = strlen(l->host),
+				 .host_port = l->port,
+				 .allow = true,
+				 .detail = detail};
+
+	if (!l->direct || enforce_leased(p->en, key, loop_now_ms() * 1000000ULL))
+		return 0;
+	(void)snprintf(detail, sizeof(detail), "opened for %u s, by DNS", l->ttl);
+	return parent_audit(p, &en);
+}
+
 static int proc_lease(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_lease *l = m->body;
@@ -545,7 +570,8 @@ static int proc_lease(void *ctx, uint32_t peer, struct rpc_msg *m)
 		return -EPROTO;
 	memcpy(key.addr, l->addr, sizeof(key.addr));
 	lease.expires = loop_now_ms() * 1000000ULL + (uint64_t)l->ttl * 1000000000ULL;
-	if (proc_lease_ok(p, l) && enforce_lease(p->en, &key, &lease) < 0)
+	if (proc_lease_ok(p, l) &&
+	    (proc_lease_recorded(p, l, &key) < 0 || enforce_lease(p->en, &key, &lease) < 0))
 		log_warn(
 			"a lease for %s was not taken by the kernel; connections to it are refused",
 			l->host);

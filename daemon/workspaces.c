@@ -240,7 +240,7 @@ int workspaces_load(struct parent *p, struct err *e)
 	(void)closedir(d);
 	for (n = 0; n < PARENT_WORKSPACES_MAX; n++)
 		if (p->workspaces[n].rules)
-			guards_rules_changed(p, &p->workspaces[n]);
+			guards_rules_changed(p, &p->workspaces[n], false);
 	return 0;
 }
 
@@ -277,7 +277,8 @@ int workspaces_tell(struct parent *p, struct proc *to)
 	return rc;
 }
 
-static int workspaces_tell_all(struct parent *p, const struct workspace *w)
+/* closed: the document closes an address that the one before opened. */
+static int workspaces_tell_all(struct parent *p, const struct workspace *w, bool closed)
 {
 	auto_close int fd = workspaces_memfd(w);
 	struct rpc_workspace msg;
@@ -286,7 +287,7 @@ static int workspaces_tell_all(struct parent *p, const struct workspace *w)
 		return fd;
 	workspaces_describe(w, &msg);
 	proc_tell(p, RPC_WORKSPACE, &msg, sizeof(msg), fd, true);
-	guards_rules_changed(p, w);
+	guards_rules_changed(p, w, closed);
 	return 0;
 }
 
@@ -317,6 +318,7 @@ static int workspaces_sign(struct parent *p, struct workspace *w, struct err *e)
 static int workspaces_put(struct parent *p, struct workspace *slot, struct rules *r, struct err *e)
 {
 	struct workspace w = {.rules = r};
+	bool closes = slot->rules && guards_closes(slot->rules, r);
 	int rc = rules_write(r, &w.doc, &w.doc_len, e);
 
 	if (rc == 0)
@@ -336,7 +338,7 @@ static int workspaces_put(struct parent *p, struct workspace *slot, struct rules
 	rules_free(slot->rules);
 	free(slot->doc);
 	*slot = w;
-	rc = workspaces_tell_all(p, slot);
+	rc = workspaces_tell_all(p, slot, closes);
 	return rc < 0 ? err_set(e, rc,
 				"the document is signed and stored, but the processes were not told: %s; restart "
 				"agentsecretsd",

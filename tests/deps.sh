@@ -16,6 +16,7 @@ demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpd
 	git:git python3)
 # shellcheck disable=SC2034
 check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-httpx nodejs:node npm:npm fcgiwrap:fcgiwrap procps
+	postgresql-15 postgresql-client-15 redis-server:redis-server redis-tools:redis-cli openssh-server openssh-client:ssh
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev)
 # shellcheck disable=SC2034
 escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)

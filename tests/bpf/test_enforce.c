@@ -1134,7 +1134,7 @@ static void leases(void **state)
 	assert_int_equal(agent(&at, (int (*)(void *))dial_refused, &(size_t){ 12 }), 0); /* 10.9.0.2:443 */
 }
 
-/* A lease that ends cuts the connection: the wall looks at each packet. */
+/* A connection outlives its lease, until it is cut: the wall looks at each packet. */
 static int dial_then_wait(void *arg)
 {
 	int *pipes = arg;
@@ -1147,6 +1147,9 @@ static int dial_then_wait(void *arg)
 	CHECK(dial(fd, "10.9.0.2", 5434) == 0);
 	CHECK(write(pipes[1], "c", 1) == 1);
 	CHECK(read(pipes[2], &c, 1) == 1);
+	CHECK(write(fd, "lives", 5) == 5);
+	CHECK(write(pipes[1], "c", 1) == 1);
+	CHECK(read(pipes[2], &c, 1) == 1);
 	CHECK(write(fd, "ESCAPE", 6) == 6); /* into the socket's buffer */
 	(void)poll(NULL, 0, 200);
 	return 0;
@@ -1156,9 +1159,10 @@ static void lease_ends(void **state)
 {
 	struct place at = inside(&t.a);
 	auto_close int server = socket_in(t.a.outside, AF_INET, SOCK_STREAM, 0), peer = -1;
+	struct eg_guard cut = t.a.guard;
+	char c, text[16];
 	int pipes[4];
 	pid_t pid;
-	char c;
 
 	(void)state;
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
@@ -1173,8 +1177,15 @@ static void lease_ends(void **state)
 	drain(t.a.tcp.fd[NETNS_TCP4]);
 	lease("10.9.0.2", 5434, EG_LEASE_DIRECT, -1);
 	assert_int_equal(write(pipes[3], "g", 1), 1);
+	assert_int_equal(read(pipes[0], &c, 1), 1);
+	assert_true(readable(peer, 5000));
+	assert_int_equal(read(peer, text, sizeof(text)), 5);
+	cut.direct_since = now_ns();
+	assert_int_equal(enforce_set(t.en, &cut, NULL), 0);
+	assert_int_equal(write(pipes[3], "g", 1), 1);
 	assert_int_equal(agent_wait(pid), 0);
 	assert_false(readable(peer, QUIET_MS));
+	assert_int_equal(enforce_set(t.en, &t.a.guard, NULL), 0);
 	for (int i = 0; i < 4; i++)
 		(void)close(pipes[i]);
 }

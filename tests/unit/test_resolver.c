@@ -370,7 +370,7 @@ static void tell_listener(int type, struct sockaddr_in *sa, uint64_t guard, int 
 static void tell_config(uint16_t port, enum config_unlisted unlisted)
 {
 	struct config c = {
-		.dns_ttl_min = 5, .dns_ttl_max = 300, .dns_count = 1, .dns_unlisted = unlisted};
+		.dns_ttl_min = 5, .dns_ttl_max = 300, .dns_lease_grace = 60, .dns_count = 1, .dns_unlisted = unlisted};
 
 	c.resolver_user = (struct config_user){NOBODY, NOBODY};
 	c.dns[0].port = port;
