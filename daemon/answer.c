@@ -26,7 +26,20 @@ int answer_status(enum reason why)
 
 static const char *answer_phrase(int status)
 {
-	return status == 400 ? "Bad Request" : status == 403 ? "Forbidden" : "Bad Gateway";
+	switch (status) {
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	default:
+		return "Bad Gateway";
+	}
 }
 
 /* A JSON string of text that is ASCII but for our own words. */
@@ -42,10 +55,46 @@ static void answer_json(struct wr *w, const char *s)
 	wr_str(w, "\"");
 }
 
+/* The head, and the body unless it is for a HEAD. */
+static void answer_put(int status, const struct wr *body, const char *method, bool keep, struct wr *w)
+{
+	char head[256];
+
+	(void)snprintf(head, sizeof(head),
+		       "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		       "Cache-Control: no-store\r\n%s\r\n",
+		       status, answer_phrase(status), body->len, keep ? "" : "Connection: close\r\n");
+	wr_str(w, head);
+	if (strcmp(method, "HEAD") != 0)
+		wr_bytes(w, body->p, body->len);
+	w->full |= body->full;
+}
+
+int answer_write_ours(const struct answer *a, const char *method, bool keep, struct wr *w)
+{
+	uint8_t body[512];
+	struct wr b = wr_of(body, sizeof(body));
+	int status = a->kind == ANSWER_TEXT ? a->status : 200;
+
+	if (a->kind == ANSWER_CONNECTED) {
+		wr_str(w, "HTTP/1.1 200 Connection established\r\n\r\n");
+		return status;
+	}
+	if (a->kind == ANSWER_HEALTH) {
+		wr_str(&b, "{\"status\":\"ok\"}\n");
+	} else {
+		wr_str(&b, "{\"error\":");
+		answer_json(&b, a->text);
+		wr_str(&b, "}\n");
+	}
+	answer_put(status, &b, method, keep, w);
+	return status;
+}
+
 void answer_write(enum reason why, const char *host, const char *method, bool keep, struct wr *w)
 {
-	char sentence[768], head[256];
-	uint8_t body[ANSWER_MAX - sizeof(head)];
+	char sentence[768];
+	uint8_t body[ANSWER_MAX - 256];
 	struct wr b = wr_of(body, sizeof(body));
 	int status = answer_status(why);
 
@@ -58,12 +107,5 @@ void answer_write(enum reason why, const char *host, const char *method, bool ke
 	wr_str(&b, ",\"message\":");
 	answer_json(&b, reason_sentence(why, host[0] ? host : NULL, sentence, sizeof(sentence)));
 	wr_str(&b, "}\n");
-	(void)snprintf(head, sizeof(head),
-		       "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-		       "Cache-Control: no-store\r\n%s\r\n",
-		       status, answer_phrase(status), b.len, keep ? "" : "Connection: close\r\n");
-	wr_str(w, head);
-	if (strcmp(method, "HEAD") != 0)
-		wr_bytes(w, body, b.len);
-	w->full |= b.full;
+	answer_put(status, &b, method, keep, w);
 }

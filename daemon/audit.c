@@ -31,14 +31,14 @@
 
 /* Most bytes of output of each string, between its quotes. */
 #define AUDIT_NAME_OUT   64 /* workspace, method, scheme */
-#define AUDIT_COMM_OUT   100
+#define AUDIT_COMM_OUT   100 /* comm, agent */
 #define AUDIT_HOST_OUT   300 /* sni, host, rule */
 #define AUDIT_PATH_OUT   1536
 #define AUDIT_DETAIL_OUT 400
 #define AUDIT_SECRET_OUT 132
 /* Keys, quotes, numbers of up to 20 digits, time, address, w, e, n, mac. */
 #define AUDIT_FIXED_OUT 800
-_Static_assert(3 * AUDIT_NAME_OUT + AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
+_Static_assert(3 * AUDIT_NAME_OUT + 2 * AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
 			       AUDIT_DETAIL_OUT + AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) +
 			       AUDIT_FIXED_OUT <
 		       AUDIT_LINE_MAX,
@@ -307,6 +307,7 @@ static void audit_who(struct wr *w, const struct audit_entry *en)
 		audit_number(w, "uid", en->uid);
 	audit_text(w, "comm", en->comm, en->comm_len, AUDIT_COMM_OUT);
 	audit_number_if(w, "cgroup", en->cgroup);
+	audit_text(w, "agent", en->agent, en->agent_len, AUDIT_COMM_OUT);
 }
 
 static void audit_where(struct wr *w, const struct audit_entry *en)

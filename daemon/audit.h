@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AUDIT_LINE_MAX 6144
+#define AUDIT_LINE_MAX 6400
 #define AUDIT_SECRETS_MAX 16
 
 enum audit_kind { AUDIT_DECISION = 1, AUDIT_OUTCOME, AUDIT_KERNEL, AUDIT_ADMIN, AUDIT_START };
@@ -41,6 +41,8 @@ struct audit_entry {
 	const uint8_t *addr;	 /* 16 bytes: original destination */
 	uint16_t port;
 	const char *scheme;	 /* "https", "http", "dns", "tcp" */
+	const char *agent;	 /* what it calls itself (X-AS-Agent-ID) */
+	size_t agent_len;
 	const char *sni;
 	const char *host;
 	size_t host_len;

@@ -6,11 +6,13 @@
  *
  * The first bytes are peeked at, not read: the same ClientHello is then read by OpenSSL. A client that
  * waits for the server to speak first is never spoken to. Denied names get a certificate too, so that
- * the client can read its 403.
+ * the client can read its 403. After a CONNECT (explicit.h) a connection is at its beginning again.
  */
 #include "conn.h"
 
 #include "exchange.h"
+#include "explicit.h"
+#include "judge.h"
 #include "log.h"
 #include "tunnel.h"
 
@@ -38,7 +40,7 @@ static const struct conn_row {
 	[CONN_TLS] = {"tls", true, CONFIGURED(head_timeout_s), .next = S(IDLE)},
 	[CONN_IDLE] = {"idle", true, CONFIGURED(idle_timeout_s), .next = S(HEAD)},
 	[CONN_HEAD] = {"head", true, CONFIGURED(head_timeout_s),
-		       .next = S(BODY) | S(RESOLVE) | S(RECORD)},
+		       .next = S(BODY) | S(RESOLVE) | S(RECORD) | S(ANSWER)},
 	[CONN_BODY] = {"body", true, CONFIGURED(head_timeout_s), .next = S(RESOLVE) | S(RECORD)},
 	[CONN_RESOLVE] = {"resolve", .deadline_s = 30, .next = S(RECORD) | S(DIAL) | S(ANSWER)},
 	[CONN_RECORD] = {"record", .deadline_s = 30, .next = S(DIAL) | S(CREDENTIAL) | S(ANSWER)},
@@ -47,7 +49,7 @@ static const struct conn_row {
 			     .next = S(HEAD) | S(RESOLVE) | S(WAIT) | S(ANSWER)},
 	[CONN_WAIT] = {"wait", CONFIGURED(response_timeout_s), .next = S(RELAY) | S(RESOLVE) | S(ANSWER)},
 	[CONN_RELAY] = {"relay", .next = S(IDLE) | S(LINGER)},
-	[CONN_ANSWER] = {"answer", .deadline_s = 30, .next = S(IDLE) | S(LINGER)},
+	[CONN_ANSWER] = {"answer", .deadline_s = 30, .next = S(IDLE) | S(PEEK) | S(LINGER)},
 	[CONN_TUNNEL_RESOLVE] = {"tunnel resolve", .deadline_s = 30, .next = S(TUNNEL_RECORD)},
 	[CONN_TUNNEL_RECORD] = {"tunnel record", .deadline_s = 30, .next = S(TUNNEL_DIAL) | S(LINGER)},
 	[CONN_TUNNEL_DIAL] = {"tunnel dial", CONFIGURED(connect_timeout_s), .next = S(TUNNEL) | S(LINGER)},
@@ -90,6 +92,11 @@ static void conn_refused(struct conn *c, enum reason why, const char *detail)
 	struct audit_entry en = {.kind = AUDIT_DECISION, .id = ++c->p->next_id, .reason = why, .detail = detail};
 
 	conn_describe(c, &en);
+	if (c->connect.host[0]) {
+		en.host = c->connect.host;
+		en.host_len = strlen(c->connect.host);
+		en.host_port = c->connect.port;
+	}
 	c->p->stats.denied++;
 	proxy_audit(c->p, &en);
 }
@@ -110,6 +117,7 @@ int conn_open(struct proxy *p, int fd, const struct eg_record *rec, struct guard
 	c->p = p;
 	c->rec = *rec;
 	c->guard = g;
+	c->explicit_port = explicit_dialled(&p->config, rec);
 	c->leaf.fn = conn_on_leaf;
 	side_init(&c->agent, fd, HTTP1_HEAD_MAX + 1024, CONN_OUT_MAX);
 	rc = side_watch(&c->agent, &p->loop, (struct loop_key){PROXY_AGENT, c->gen, c->slot}, EPOLLIN | EPOLLRDHUP);
@@ -214,14 +222,10 @@ void conn_alert(struct conn *c, uint8_t alert, enum reason why)
 /* Does a rule of mode tunnel open it? Then it is not for us to serve. */
 static bool conn_tunnels(struct conn *c, const struct hello *h)
 {
-	const struct route_ask ask = {.via = ROUTE_TRANSPARENT,
-				      .addr = c->rec.addr,
-				      .port = c->rec.port,
-				      .tls = true,
-				      .sni = c->sni,
-				      .rules = c->guard->workspace->rules};
+	struct route_ask ask;
 	struct route r;
 
+	judge_place(c, &ask);
 	route_open(&ask, &r);
 	if (!r.rule || r.rule->mode != RULES_TUNNEL)
 		return false;
@@ -268,6 +272,8 @@ static bool conn_hello(struct conn *c, const struct hello *h)
 		conn_close(c, REASON_INTERNAL);
 		return false;
 	}
+	if (c->explicit_port && !c->connect.host[0])
+		return conn_not_http(c, "TLS to the explicit port");
 	if (!h->sni[0]) {
 		conn_refused(c, REASON_SNI_MISSING, NULL);
 		conn_alert(c, TLS_ALERT_UNRECOGNIZED_NAME, REASON_SNI_MISSING);
@@ -340,6 +346,13 @@ static bool conn_tls(struct conn *c)
 		conn_close(c, REASON_CLIENT_TLS);
 		return false;
 	}
+}
+
+void conn_connected(struct conn *c)
+{
+	c->agent.tls = tls_free(c->agent.tls);
+	c->agent.readable = true;
+	conn_to(c, CONN_PEEK);
 }
 
 /* ---- between and after requests ---- */

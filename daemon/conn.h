@@ -42,6 +42,12 @@ struct conn {
 	struct side agent;
 	struct guard *guard; /* NULL once closed */
 	struct eg_record rec;
+	bool explicit_port;  /* it was dialled to our explicit port (explicit.h) */
+	struct conn_target {
+		char host[RPC_HOST_MAX]; /* "": no CONNECT was allowed */
+		bool address;
+		uint16_t port;
+	} connect;
 	char sni[RPC_HOST_MAX];
 	bool tls;
 	bool low_water;	     /* SO_RCVLOWAT was raised */
@@ -76,6 +82,8 @@ void conn_recorded(struct conn *c, int rc);
 void conn_wait_record(struct conn *c);
 /* TLS that is not served: ends with a fatal alert (tls.h). The tunnel, if there is one, has ended. */
 void conn_alert(struct conn *c, uint8_t alert, enum reason why);
+/* The answer to a CONNECT is with the agent: its first bytes are looked at once more. */
+void conn_connected(struct conn *c);
 void conn_to(struct conn *c, enum conn_state to);
 /* Another turn, without an event. */
 void conn_again(struct conn *c);

@@ -11,7 +11,7 @@
  */
 #include "exchange.h"
 
-#include "answer.h"
+#include "explicit.h"
 #include "judge.h"
 #include "origin.h"
 #include "relay.h"
@@ -30,7 +30,7 @@ static void exchange_record_decision(struct conn *c)
 	uint32_t i;
 
 	conn_describe(c, &en);
-	en.scheme = c->tls ? "https" : "http";
+	en.scheme = x->ours.kind == ANSWER_CONNECTED ? NULL : rq->route.scheme == HTTP1_SCHEME_HTTPS ? "https" : "http";
 	en.host = x->host;
 	en.host_len = strlen(x->host);
 	en.host_port = rq->route.port;
@@ -38,6 +38,10 @@ static void exchange_record_decision(struct conn *c)
 	en.method_len = strlen(x->method);
 	en.path = rq->route.path.p;
 	en.path_len = rq->route.path.len;
+	if (rq->xas) {
+		en.agent = rq->xas->agent.p;
+		en.agent_len = rq->xas->agent.len;
+	}
 	en.rule = rq->rule[0] ? rq->rule : NULL;
 	en.allow = x->verdict == REASON_NONE;
 	en.reason = x->verdict;
@@ -97,9 +101,10 @@ void exchange_head_gone(struct conn *c)
 		return;
 	values_drop(c);
 	ask_cancel(&rq->ask);
-	if (rq->parsed && rq->head.bad == HTTP1_BAD_NONE)
-		buf_take(&c->agent.in, rq->head.raw.len);
+	buf_take(&c->agent.in, rq->used);
 	hold_back(c);
+	free(rq->xas);
+	free(rq->made);
 	free(take(c->x->rq));
 }
 
@@ -153,7 +158,7 @@ static bool exchange_body_here(struct conn *c)
 	return true;
 }
 
-/* Answers with x->failure. */
+/* Answers with x->failure, or with x->ours. */
 static bool exchange_answer(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -170,10 +175,14 @@ static bool exchange_answer(struct conn *c)
 		return false;
 	}
 	w = wr_of(to, ANSWER_MAX);
-	answer_write(x->failure, x->host, x->method, x->agent_keep, &w);
+	if (x->ours.kind == ANSWER_TEXT || (x->ours.kind && x->failure == REASON_NONE)) {
+		x->status = answer_write_ours(&x->ours, x->method, x->agent_keep, &w);
+	} else {
+		answer_write(x->failure, x->host, x->method, x->agent_keep, &w);
+		x->status = answer_status(x->failure);
+	}
 	assert(!w.full);
 	buf_added(&c->agent.out, w.len);
-	x->status = answer_status(x->failure);
 	conn_to(c, CONN_ANSWER);
 	return true;
 }
@@ -207,9 +216,15 @@ void exchange_fail(struct conn *c, enum reason why, const char *detail)
 void exchange_finish(struct conn *c)
 {
 	bool keep = c->x->agent_keep;
+	bool connected = c->x->ours.kind == ANSWER_CONNECTED && c->x->status == 200;
 
-	exchange_record_outcome(c);
+	if (c->x->decided)
+		exchange_record_outcome(c);
 	exchange_free(c);
+	if (connected) {
+		conn_connected(c);
+		return;
+	}
 	if (keep) {
 		conn_to(c, CONN_IDLE);
 		return;
@@ -313,9 +328,12 @@ static bool step_head(struct conn *c)
 		if (got == HTTP1_MORE && !conn_read(c))
 			return false;
 		rq->parsed = got != HTTP1_MORE;
+		rq->used = got == HTTP1_DONE ? rq->head.raw.len : 0;
 	}
 	why = judge_request(c);
-	if (why != REASON_NONE)
+	if (why == REASON_NONE && c->x->ours.kind == ANSWER_HEALTH)
+		return exchange_answer(c); /* nothing is decided */
+	if (why != REASON_NONE || c->x->ours.kind)
 		return exchange_decide(c, why, why);
 	if (!c->x->hold.asked || c->x->hold.whole)
 		return exchange_placed(c);
@@ -397,7 +415,9 @@ static bool step_record(struct conn *c)
 
 	if (!x->recorded)
 		return false;
-	if (x->failure != REASON_NONE)
+	if (x->failure == REASON_NONE && x->ours.kind == ANSWER_CONNECTED)
+		explicit_connect(c);
+	if (x->failure != REASON_NONE || x->ours.kind)
 		return exchange_answer(c);
 	conn_to(c, x->up ? CONN_CREDENTIAL : CONN_DIAL);
 	return true;

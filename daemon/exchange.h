@@ -16,17 +16,24 @@
 #ifndef EXCHANGE_H
 #define EXCHANGE_H
 
+#include "answer.h"
 #include "body.h"
 #include "conn.h"
 #include "hold.h"
 #include "inject.h"
 #include "route.h"
+#include "xas.h"
 
 /* What is needed until the head has gone up. Slices point into agent.in, which does not move. */
 struct request {
 	struct conn *c;
 	struct http1_scan scan;
 	bool parsed;
+	size_t used;		 /* bytes of agent.in that were its head */
+	enum route_via via;	 /* 0: not known yet */
+	struct xas *xas;	 /* of a /proxy request: */
+	bool edited;		 /* its references stand in the held body */
+	char *made;		 /* the head that it stands for: `head` is in here then */
 	struct http1_head head;
 	struct http1_meaning meaning;
 	struct route route;	 /* its rule is only good while the rules are judged */
@@ -58,6 +65,7 @@ struct exchange {
 	bool retried;
 	bool agent_keep;	 /* the agent's connection may carry another request */
 	bool agent_minor0;	 /* HTTP/1.0 */
+	struct answer ours;	 /* what is answered, when it is no reason */
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */

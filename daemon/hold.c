@@ -25,7 +25,7 @@ static int hold_move_rest(struct conn *c)
 {
 	struct hold *h = &c->x->hold;
 	struct buf *in = &c->agent.in;
-	size_t head = c->x->rq->head.raw.len, rest = buf_len(in) - head;
+	size_t head = c->x->rq->used, rest = buf_len(in) - head;
 	int rc;
 
 	if (rest == 0)

@@ -1,8 +1,10 @@
 /* judge.c: see judge.h. What the pure modules say (http1, route, rules, inject, origin) is put together here. */
 #include "judge.h"
 
+#include "explicit.h"
 #include "origin.h"
 
+#include <assert.h>
 #include <openssl/sha.h>
 #include <string.h>
 
@@ -88,6 +90,7 @@ static void judge_hold(struct conn *c)
 	if (body && rq->route.scheme == HTTP1_SCHEME_HTTPS && bodyref_kind(&rq->head) != BODYREF_NONE &&
 	    rules_body_secrets(r, rq->route.host, rq->route.port, c->x->method, judge_path(rq, r, path)))
 		c->x->hold.asked = true;
+	c->x->hold.asked |= explicit_wants_body(c);
 	i = http1_find(&rq->head, HTTP1_EXPECT, 0);
 	if (c->x->hold.asked && i < rq->head.field_count)
 		rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
@@ -102,6 +105,13 @@ enum reason judge_body(struct conn *c)
 
 	if (!r)
 		return REASON_WORKSPACE_GONE;
+	if (explicit_wants_body(c)) {
+		enum reason why = explicit_body(c);
+
+		if (why != REASON_NONE)
+			return why;
+		b = judge_bodyref(c);
+	}
 	if (bodyref_scan(&b, r, rq->route.host, rq->route.port, c->x->method, judge_path(rq, r, path), &rq->refs) < 0)
 		return REASON_LIMIT;
 	judge_make_creds(rq);
@@ -116,36 +126,60 @@ struct bodyref judge_bodyref(const struct conn *c)
 				.marks = c->guard->workspace->marks};
 }
 
+static void judge_method(struct exchange *x)
+{
+	const struct http1_slice m = x->rq->head.method;
+
+	assert(m.len < sizeof(x->method)); /* http1.h */
+	memcpy(x->method, m.p, m.len);
+	x->method[m.len] = '\0';
+}
+
+void judge_place(const struct conn *c, struct route_ask *a)
+{
+	*a = (struct route_ask){.via = c->connect.host[0] ? ROUTE_CONNECT : ROUTE_TRANSPARENT,
+				.addr = c->rec.addr,
+				.port = c->rec.port,
+				.target = c->connect.host,
+				.target_address = c->connect.address,
+				.target_port = c->connect.port,
+				.tls = c->tls,
+				.sni = c->sni,
+				.rules = c->guard->workspace->rules};
+}
+
 enum reason judge_request(struct conn *c)
 {
 	struct exchange *x = c->x;
 	struct request *rq = x->rq;
-	struct route_ask ask = {.via = ROUTE_TRANSPARENT,
-				.addr = c->rec.addr,
-				.port = c->rec.port,
-				.tls = c->tls,
-				.sni = c->sni,
-				.rules = c->guard->workspace->rules,
-				.head = &rq->head,
-				.meaning = &rq->meaning};
+	struct route_ask ask;
 	enum reason why;
 
+	judge_place(c, &ask);
 	x->detail = NULL;
 	if (rq->head.bad != HTTP1_BAD_NONE || http1_request_meaning(&rq->head, &rq->meaning) < 0) {
 		x->detail = http1_bad_word(rq->head.bad ? rq->head.bad : rq->meaning.bad);
 		return REASON_BAD_REQUEST;
 	}
-	if (rq->meaning.websocket)
-		judge_no_websocket(rq);
-	if (rq->head.method.len >= sizeof(x->method))
-		return REASON_BAD_REQUEST;
-	memcpy(x->method, rq->head.method.p, rq->head.method.len);
-	x->method[rq->head.method.len] = '\0';
+	judge_method(x);
 	x->agent_keep = rq->meaning.keep_alive;
 	x->agent_minor0 = rq->head.minor == 0;
 	if (!x->hold.whole)
 		body_init(&x->up_body, rq->meaning.framing, rq->meaning.length,
 			  rq->meaning.framing);
+	if (c->explicit_port && !c->connect.host[0] && !rq->via) {
+		why = explicit_request(c);
+		if (why != REASON_NONE || x->ours.kind)
+			return why;
+		judge_method(x);
+	}
+	if (rq->via)
+		ask.via = rq->via;
+	ask.head = &rq->head;
+	ask.meaning = &rq->meaning;
+	ask.url = rq->xas ? &rq->xas->url : NULL;
+	if (rq->meaning.websocket)
+		judge_no_websocket(rq);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
 	ask.references = rq->refs.ref_count > 0;

@@ -9,7 +9,9 @@
 #include "bodyref.h"
 #include "exchange.h"
 
-/* Steps 1 to 4: syntax, who, place, rule; fills the request's route, rule and key. REASON_NONE: so far allowed. */
+/* What the connection says of where it goes: the fields of *a that are not the request's. */
+void judge_place(const struct conn *c, struct route_ask *a);
+/* Steps 1 to 4: syntax, who, place, rule; fills the request's route, rule and key. REASON_NONE: so far allowed, or exchange.ours is the answer. */
 enum reason judge_request(struct conn *c);
 /* The body is here, whole: what in it concerns the verdict. Asked before step 5, if x->hold.asked was set. */
 enum reason judge_body(struct conn *c);

@@ -38,6 +38,7 @@
 #include <cmocka.h>
 
 #define GUARD 4711
+#define EXPLICIT 8765
 #define VALUE "sk-live-0123456789abcdef"
 #define MASKED "************************"
 #define HOST "api.test.example"
@@ -50,7 +51,7 @@
 struct shared {
 	uint64_t guard;
 	uint16_t port; /* the original destination of connections from now on */
-	atomic_int accepts, requests, no_record;
+	atomic_int accepts, requests, no_record, to_explicit;
 	char last[8192]; /* the last request's head; what is echoed of it holds no value any more */
 };
 
@@ -86,6 +87,10 @@ int record_of(int fd, struct eg_record *rec)
 	*rec = (struct eg_record){.guard = T.sh->guard, .cgroup = 99, .pid = 1, .port = T.sh->port,
 				  .family = AF_INET, .comm = "client"};
 	memcpy(rec->addr, addr, 16);
+	if (T.sh->to_explicit) {
+		memcpy(rec->addr + 12, "\x7f\0\0\1", 4);
+		rec->port = EXPLICIT;
+	}
 	return 0;
 }
 
@@ -558,7 +563,8 @@ static void start_proxy(void)
 {
 	struct config c = {.proxy_user = {65534, 65534}, .max_connections = 400, .per_guard_connections = 300,
 			   .connect_timeout_s = 3, .head_timeout_s = 2, .idle_timeout_s = 30,
-			   .response_timeout_s = 3, .body_max = 100000, .tunnel_idle_timeout_s = 30};
+			   .response_timeout_s = 3, .body_max = 100000, .tunnel_idle_timeout_s = 30,
+			   .explicit_port = EXPLICIT};
 	struct rpc_audit_key k = {.writer = "proxy0"};
 	struct rpc_listener l = {.kind = RPC_LISTENER_PROXY, .family = AF_INET};
 	int pair[2], listener, ca;
@@ -715,7 +721,7 @@ static int get_reply(struct client *c, bool no_body)
 	R.status = atoi(R.head + 9);
 	R.body = body_copy;
 	eat(c, used);
-	if (no_body || R.status < 200 || R.status == 204)
+	if (no_body || R.status < 200 || R.status == 204 || strstr(R.head, " Connection established\r\n"))
 		return R.status;
 	length = strcasestr(R.head, "\r\ncontent-length: ");
 	if (strcasestr(R.head, "\r\ntransfer-encoding: chunked")) {
@@ -1601,6 +1607,218 @@ static void test_judged_again(void **state)
 	sync_proxy();
 }
 
+/* ---- tests: the explicit port ---- */
+
+static struct client *open_explicit(void)
+{
+	struct client *c;
+
+	T.sh->to_explicit = 1;
+	c = open_client(NULL, 0);
+	sync_proxy(); /* accepted: its record was asked for */
+	T.sh->to_explicit = 0;
+	return c;
+}
+
+/* TLS inside of the CONNECT; what SSL_connect() said. */
+static int begin_tls(struct client *c, const char *sni)
+{
+	c->s.ssl = SSL_new(T.client);
+	SSL_set_fd(c->s.ssl, c->s.fd);
+	if (sni) {
+		SSL_set_tlsext_host_name(c->s.ssl, sni);
+		SSL_set1_host(c->s.ssl, sni);
+	}
+	return SSL_connect(c->s.ssl);
+}
+
+static void test_connect(void **state)
+{
+	struct client *c;
+	int accepts = T.sh->accepts;
+
+	(void)state;
+	audit_mark();
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "Proxy-Connection: keep-alive\r\n\r\n", T.tls_port,
+			     T.tls_port), 200);
+	assert_string_equal(R.head, "HTTP/1.1 200 Connection established\r\n\r\n");
+	assert_int_equal(T.sh->accepts, accepts);
+	assert_int_equal(begin_tls(c, HOST), 1);
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n", T.tls_port), 200);
+	assert_non_null(strstr(T.sh->last, "X-Key: " VALUE));
+	assert_non_null(strstr(R.body, "X-Key: " MASKED));
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n", T.tls_port), 200);
+	/* Another name or port in the request; a CONNECT within the CONNECT. */
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(OTHER) "\r\n", T.tls_port), 403);
+	assert_non_null(strstr(R.body, "\"sni_host_mismatch\""));
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n", T.plain_port), 403);
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\nHost: " HOST "\r\n\r\n", T.tls_port), 400);
+	close_client(c);
+	audit_has("\"method\":\"CONNECT\"");
+	/* A refused one is told of in the answer to the CONNECT, and another may follow. */
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " DENIED ":443 HTTP/1.1\r\nHost: " DENIED ":443\r\n\r\n"), 403);
+	assert_non_null(strstr(R.body, "\"error\":\"domain_not_in_allowlist\",\"domain\":\"" DENIED "\""));
+	assert_int_equal(ask(c, "CONNECT " HOST ":4444 HTTP/1.1\r\nHost: " HOST ":4444\r\n\r\n"), 403);
+	assert_non_null(strstr(R.body, "\"policy_denied\""));
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "\r\n", T.tls_port, T.tls_port), 200);
+	/* SNI of another host: its certificate, and then why not. */
+	assert_int_equal(begin_tls(c, OTHER), 1);
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(OTHER) "\r\n", T.tls_port), 403);
+	assert_non_null(strstr(R.body, "\"sni_host_mismatch\""));
+	close_client(c);
+	/* No SNI. */
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "\r\n", T.tls_port, T.tls_port), 200);
+	assert_int_not_equal(begin_tls(c, NULL), 1);
+	ERR_clear_error();
+	close_client(c);
+	audit_has("sni_missing");
+	/* Plain HTTP inside: to the port of plain HTTP; never to that of TLS with a credential. */
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "\r\n", T.plain_port, T.plain_port), 200);
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n", T.plain_port), 200);
+	assert_int_equal(ask(c, "GET /echo HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n", T.plain_port), 403);
+	assert_non_null(strstr(R.body, "\"non_https_blocked\""));
+	close_client(c);
+	/* Neither; and impatience. */
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "\r\n", T.tls_port, T.tls_port), 200);
+	assert_true(stream_write(&c->s, "\0\1\2\3", 4));
+	assert_false(fill(c));
+	close_client(c);
+	c = open_explicit();
+	assert_int_equal(ask(c, "CONNECT " HOST ":%u HTTP/1.1\r\n" AT(HOST) "\r\n\x16\x03\x01", T.tls_port, T.tls_port), 400);
+	close_client(c);
+}
+
+static void test_connect_targets(void **state)
+{
+	static const struct {
+		const char *target;
+		int status;
+		const char *says;
+	} targets[] = {
+		{"1.2.3.4:443", 403, "domain_not_in_allowlist"},
+		{"[2001:db8::1]:443", 403, "domain_not_in_allowlist"},
+		{"[::ffff:127.0.0.1]:443", 403, "domain_not_in_allowlist"},
+		{"127.0.0.1:8765", 403, "domain_not_in_allowlist"},
+		{"localhost:443", 403, "domain_not_in_allowlist"},
+		{"api:443", 403, "domain_not_in_allowlist"},
+		{"api.test.example.:443", 400, "bad_request"},
+		{"user@" HOST ":443", 400, "bad_request"},
+		{HOST "@evil.test.example:443", 400, "bad_request"},
+		{HOST, 400, "bad_request"},
+		{HOST ":0", 400, "bad_request"},
+		{HOST ":65536", 400, "bad_request"},
+		{HOST ":443/", 400, "bad_request"},
+		{"https://" HOST ":443", 400, "bad_request"},
+		{"0x7f000001:443", 400, "bad_request"},
+		{"*:443", 400, "bad_request"},
+	};
+	int asks = resolver_asks, accepts = T.sh->accepts;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(targets); i++) {
+		struct client *c = open_explicit();
+		int status = ask(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", targets[i].target, targets[i].target);
+
+		if (status != targets[i].status || !strstr(R.body, targets[i].says))
+			fail_msg("CONNECT %s: %d %s", targets[i].target, status, R.body);
+		close_client(c);
+	}
+	assert_int_equal(resolver_asks, asks);
+	assert_int_equal(T.sh->accepts, accepts);
+}
+
+static void test_absolute(void **state)
+{
+	struct client *c = open_explicit();
+
+	(void)state;
+	/* Plain to us, verified TLS from us on. */
+	assert_int_equal(ask(c, "GET https://" HOST ":%u/echo?a=b HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n"
+				"Proxy-Authorization: Basic eDp5\r\n\r\n", T.tls_port, T.tls_port), 200);
+	assert_non_null(strstr(T.sh->last, "GET /echo?a=b HTTP/1.1\r\n"));
+	assert_non_null(strstr(T.sh->last, "X-Key: " VALUE));
+	assert_null(strstr(T.sh->last, "Proxy-"));
+	assert_int_equal(ask(c, "GET http://" HOST ":%u/echo HTTP/1.1\r\n" AT(HOST) "\r\n", T.plain_port, T.plain_port), 200);
+	assert_int_equal(ask(c, "GET http://" HOST ":%u/echo HTTP/1.1\r\n" AT(HOST) "X-Key: agentsecrets://API_KEY\r\n\r\n",
+			     T.plain_port, T.plain_port), 403);
+	assert_non_null(strstr(R.body, "\"non_https_blocked\""));
+	assert_int_equal(ask(c, "GET http://" DENIED "/ HTTP/1.1\r\nHost: " DENIED "\r\n\r\n"), 403);
+	assert_int_equal(ask(c, "GET http://169.254.169.254/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"), 403);
+	/* Host is another. */
+	assert_int_equal(ask(c, "GET https://" HOST ":%u/echo HTTP/1.1\r\n" AT(OTHER) "\r\n", T.tls_port, T.tls_port), 400);
+	close_client(c);
+	/* What is for neither. */
+	c = open_explicit();
+	assert_int_equal(ask(c, "GET / HTTP/1.1\r\nHost: localhost:8765\r\n\r\n"), 404);
+	assert_int_equal(ask(c, "GET / HTTP/1.1\r\nHost: " HOST "\r\n\r\n"), 400);
+	assert_int_equal(ask(c, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+	close_client(c);
+	audit_mark();
+	c = open_explicit();
+	assert_int_not_equal(begin_tls(c, "localhost"), 1);
+	ERR_clear_error();
+	close_client(c);
+	audit_has("protocol_not_allowed");
+}
+
+#define TO "X-AS-Target-URL: https://" HOST ":%u"
+
+static void test_proxy_endpoint(void **state)
+{
+	struct client *c = open_explicit();
+	int reads, asks;
+
+	(void)state;
+	assert_int_equal(ask(c, "GET /health HTTP/1.1\r\nHost: localhost:8765\r\n\r\n"), 200);
+	assert_string_equal(R.body, "{\"status\":\"ok\"}\n");
+	assert_int_equal(ask(c, "POST /health HTTP/1.1\r\nHost: localhost:8765\r\nContent-Length: 0\r\n\r\n"), 405);
+	audit_mark();
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/echo?b=1&a=2\r\nX-AS-Method: PUT\r\n"
+				"X-AS-Agent-ID: agent-7\r\nX-AS-Agent-Token: secret-token\r\nX-AS-Session-Token: t\r\n"
+				"X-AS-Inject-Bearer: API_KEY\r\nX-AS-Inject-Header-X-Other: agentsecrets://API_KEY\r\n"
+				"X-AS-Inject-Query-Api-Key: API_KEY\r\nX-AS-Whatever: 1\r\naCCept: text/plain\r\n"
+				"Content-Length: 4\r\n\r\nbody", T.tls_port), 200);
+	assert_non_null(strstr(T.sh->last, "PUT /echo?b=1&a=2&Api-Key=" VALUE " HTTP/1.1\r\nHost: " HOST ":"));
+	assert_non_null(strstr(T.sh->last, "\r\nAuthorization: Bearer " VALUE "\r\n"));
+	assert_non_null(strstr(T.sh->last, "\r\nX-Other: " VALUE "\r\n"));
+	assert_non_null(strstr(T.sh->last, "\r\naCCept: text/plain\r\n"));
+	assert_non_null(strstr(T.sh->last, "\r\nContent-Length: 4\r\n"));
+	assert_null(strcasestr(T.sh->last, "x-as-"));
+	assert_null(strstr(R.body, VALUE));
+	audit_has("\"agent\":\"agent-7\"");
+	audit_has("\"method\":\"PUT\"");
+	assert_null(strstr(audit_text(), "secret-token"));
+	/* Basic: the value is user and password. */
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: 127.0.0.1:8765\r\n" TO "\r\nX-AS-Inject-Basic: API_KEY\r\n\r\n", T.tls_port), 200);
+	assert_non_null(strstr(T.sh->last, "GET / HTTP/1.1\r\n"));
+	assert_non_null(strstr(T.sh->last, "Authorization: Basic c2stbGl2ZS0wMTIzNDU2Nzg5YWJjZGVm\r\n"));
+	/* What is wrong with it is said before anything else is looked at. */
+	reads = keeper_reads;
+	asks = resolver_asks;
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\nX-AS-Inject-Bearer: API_KEY\r\n\r\n"), 400);
+	assert_string_equal(R.body, "{\"error\":\"X-AS-Target-URL header is required\"}\n");
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "\r\n\r\n", T.tls_port), 400);
+	assert_string_equal(R.body, "{\"error\":\"At least one X-AS-Inject-* header is required\"}\n");
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\nX-AS-Target-URL: http://" HOST "/\r\n"
+				"X-AS-Inject-Bearer: API_KEY\r\n\r\n"), 403);
+	assert_non_null(strstr(R.body, "{\"error\":\"non_https_blocked\",\"domain\":\"" HOST "\""));
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\nX-AS-Target-URL: https://" DENIED "/\r\n"
+				"X-AS-Inject-Bearer: API_KEY\r\n\r\n"), 403);
+	assert_non_null(strstr(R.body, "{\"error\":\"domain_not_in_allowlist\",\"domain\":\"" DENIED "\""));
+	assert_int_equal(resolver_asks, asks);
+	/* Slots are judged as everywhere. */
+	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Bearer: NO_SUCH\r\n\r\n", T.tls_port), 403);
+	assert_non_null(strstr(R.body, "\"secret_unknown\""));
+	assert_int_equal(keeper_reads, reads);
+	close_client(c);
+}
+
 /* ---- tests: limits ---- */
 
 static int open_files(void)
@@ -1838,6 +2056,10 @@ int main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_judged_again),
+		cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_connect_targets),
+		cmocka_unit_test(test_absolute),
+		cmocka_unit_test(test_proxy_endpoint),
 		cmocka_unit_test(test_no_leak),
 		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_limits),
