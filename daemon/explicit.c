@@ -1,6 +1,7 @@
 /* explicit.c: see explicit.h. */
 #include "explicit.h"
 
+#include "bodyref.h"
 #include "exchange.h"
 #include "origin.h"
 #include "xas.h"

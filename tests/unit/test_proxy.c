@@ -1815,7 +1815,39 @@ static void test_proxy_endpoint(void **state)
 	/* Slots are judged as everywhere. */
 	assert_int_equal(ask(c, "GET /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Bearer: NO_SUCH\r\n\r\n", T.tls_port), 403);
 	assert_non_null(strstr(R.body, "\"secret_unknown\""));
+	/* Never text where an injection was asked for. */
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Body-a: API_KEY\r\n"
+				"Content-Length: 2\r\n\r\n{}", T.tls_port), 403);
+	assert_non_null(strstr(R.body, "\"secret_slot_not_allowed\""));
 	assert_int_equal(keeper_reads, reads);
+	T.body_slot = true;
+	tell_workspace(true, true);
+	sync_proxy();
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/echo-body\r\nX-AS-Inject-Body-auth-key: API_KEY\r\n"
+				"Content-Type: application/json\r\nContent-Length: 37\r\n\r\n{\"n\" : 9007199254740993, \"auth\": {}}\n", T.tls_port), 200);
+	assert_string_equal(R.body, "{\"n\" : 9007199254740993, \"auth\": {\"key\":\"" MASKED "\"}}\n");
+	assert_non_null(strstr(T.sh->last, "\r\nContent-Length: 69\r\n"));
+	/* An object is made where there is none, and a body where there is none. */
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/echo-body\r\nX-AS-Inject-Body-a-b: API_KEY\r\n"
+				"\r\n", T.tls_port), 200);
+	assert_string_equal(R.body, "{\"a\":{\"b\":\"" MASKED "\"}}");
+	assert_non_null(strstr(T.sh->last, "\r\nContent-Type: application/json\r\n"));
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/echo-body\r\nX-AS-Inject-Form-Api-Key: API_KEY\r\n"
+				"Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nb=1&a\r\n0\r\n\r\n", T.tls_port), 200);
+	assert_string_equal(R.body, "b=1&a&Api-Key=" MASKED);
+	/* No object to go through; no JSON; the wrong type. */
+	reads = keeper_reads;
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Body-a-b: API_KEY\r\n"
+				"Content-Length: 7\r\n\r\n{\"a\":1}", T.tls_port), 400);
+	assert_non_null(strstr(R.body, "{\"error\":\"The path in an X-AS-Inject-Body- header goes through"));
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Body-a: API_KEY\r\n"
+				"Content-Length: 3\r\n\r\n{a}", T.tls_port), 400);
+	assert_int_equal(ask(c, "POST /proxy HTTP/1.1\r\nHost: localhost:8765\r\n" TO "/\r\nX-AS-Inject-Body-a: API_KEY\r\n"
+				"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", T.tls_port), 400);
+	assert_int_equal(keeper_reads, reads);
+	T.body_slot = false;
+	tell_workspace(true, true);
+	sync_proxy();
 	close_client(c);
 }
 
