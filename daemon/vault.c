@@ -21,12 +21,13 @@
 #include <sys/stat.h>
 
 #define VAULT_NEW      VAULT_FILE ".new"
-#define VAULT_HEAD_MAX 4096 /* of a head as written here: one wrap by key file */
+#define VAULT_HEAD_MAX 4096                                         /* of a head's fixed part */
+#define VAULT_WRAP_LEN (VAULTREC_PARAMS_LEN + VAULTREC_WRAPPED_LEN) /* of a wrap as written here */
 
 struct vault {
 	int dirfd;
 	struct vault_io io;
-	struct secret *record_key, *mac_key;
+	struct secret *master, *record_key, *mac_key;
 	uint8_t *image;
 	size_t image_len;
 	struct vaultrec_head head;
@@ -156,61 +157,125 @@ static int vault_index(uint8_t *image, size_t len, struct vaultrec_head *head,
 	return 0;
 }
 
-static int vault_derive(struct vault *v, const struct secret *master, struct err *e)
+/* Takes the master key over. */
+static int vault_derive(struct vault *v, struct secret **master, struct err *e)
 {
 	int rc = secret_new(VAULTREC_KEY_LEN, &v->record_key, e);
 
 	if (rc == 0)
 		rc = secret_new(VAULTREC_KEY_LEN, &v->mac_key, e);
-	if (rc == 0)
-		vaultrec_keys(secret_view(master), secret_bytes(v->record_key),
-			      secret_bytes(v->mac_key));
-	return rc;
+	if (rc < 0)
+		return rc;
+	vaultrec_keys(secret_view(*master), secret_bytes(v->record_key), secret_bytes(v->mac_key));
+	v->master = take(*master);
+	return 0;
 }
 
-static int vault_unlock(struct vault *v, const struct secret *key, struct err *e)
+static const char *vault_kind_word(unsigned int kind)
 {
-	auto_(secret) struct secret *master = NULL;
-	bool tried = false;
-	uint32_t i;
-	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
+	switch (kind) {
+	case VAULTREC_WRAP_KEYFILE:
+		return "key file";
+	case VAULTREC_WRAP_PASSPHRASE:
+		return "passphrase";
+	case VAULTREC_WRAP_CREDENTIAL:
+		return "credential";
+	default:
+		return "way that this version does not know";
+	}
+}
+
+/* The key that a wrap is sealed under, from what opens it and the wrap's params. */
+static int vault_wrapping_key(const struct vault_key *key, const struct vaultrec_wrap *wrap,
+			      struct secret **ret, struct err *e)
+{
+	auto_(secret) struct secret *s = NULL;
+	struct vaultrec_cost cost;
+	const uint8_t *salt;
+	int rc = secret_new(VAULTREC_KEY_LEN, &s, e);
 
 	if (rc < 0)
 		return rc;
-	for (i = 0; i < v->head.wrap_count; i++) {
-		if (v->head.wraps[i].kind != VAULTREC_WRAP_KEYFILE)
-			continue;
-		tried = true;
-		if (vaultrec_unwrap(secret_view(key), &v->head, &v->head.wraps[i],
-				    secret_bytes(master)) == 0)
-			return vault_derive(v, master, e);
+	if (key->kind != VAULTREC_WRAP_PASSPHRASE) {
+		memcpy(secret_bytes(s), secret_view(key->bytes), VAULTREC_KEY_LEN);
+	} else {
+		rc = vaultrec_params_parse(wrap, &cost, &salt);
+		if (rc < 0)
+			return err_set(
+				e, rc,
+				"the cost of the passphrase that the vault names is not one that this "
+				"program pays; nothing was touched");
+		rc = vaultrec_stretch(secret_view(key->bytes), secret_len(key->bytes), &cost, salt,
+				      secret_bytes(s));
+		if (rc < 0)
+			return err_set(e, rc, "there are not %u MiB of memory for the passphrase",
+				       cost.kib >> 10);
 	}
-	if (!tried)
+	*ret = take(s);
+	return 0;
+}
+
+static int vault_try(struct vault *v, const struct vault_key *key, const struct vaultrec_wrap *wrap,
+		     struct err *e)
+{
+	auto_(secret) struct secret *master = NULL;
+	auto_(secret) struct secret *over = NULL;
+	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
+
+	if (rc == 0)
+		rc = vault_wrapping_key(key, wrap, &over, e);
+	if (rc < 0)
+		return rc;
+	if (vaultrec_unwrap(secret_view(over), &v->head, wrap, secret_bytes(master)) < 0)
 		return err_set(
-			e, -ENOTSUP,
-			"the vault is not locked by a key file; this version knows only those");
-	return err_set(e, -EKEYREJECTED,
-		       "this key file is not the one the vault was locked with; put the right "
-		       "key file back. Nothing was touched");
+			e, -EKEYREJECTED,
+			key->kind == VAULTREC_WRAP_PASSPHRASE
+				? "this is not the passphrase that the vault was locked with (or its cost was "
+				  "altered in the file). Nothing was touched"
+				: "this %s is not the one the vault was locked with; put the right "
+				  "one back. Nothing was touched",
+			vault_kind_word(key->kind));
+	return vault_derive(v, &master, e);
+}
+
+static int vault_unlock(struct vault *v, const struct vault_key *key, struct err *e)
+{
+	uint32_t i;
+	int rc = -ENOKEY;
+
+	for (i = 0; i < v->head.wrap_count && (rc == -ENOKEY || rc == -EKEYREJECTED); i++)
+		if (v->head.wraps[i].kind == key->kind)
+			rc = vault_try(v, key, &v->head.wraps[i], e);
+	if (rc == -ENOKEY)
+		return err_set(e, rc, "the vault is not locked by a %s, but by a %s",
+			       vault_kind_word(key->kind), vault_kind_word(v->head.wraps[0].kind));
+	return rc;
 }
 
 /* Everything but `there is such a record` is found out here, before anything is answered. */
-static int vault_verify(struct vault *v, const struct secret *key, struct err *e)
+static int vault_form(const uint8_t *image, size_t len, struct vaultrec_head *head,
+		      struct vaultrec **ret, struct err *e)
 {
 	int rc;
 
-	if (!vaultrec_sum_ok(v->image, v->image_len))
+	if (!vaultrec_sum_ok(image, len))
 		return vault_damaged(e, "is damaged or cut short");
-	rc = vault_index(v->image, v->image_len, &v->head, &v->recs);
+	rc = vault_index((uint8_t *)(uintptr_t)image, len, head, ret);
 	if (rc == -ENOTSUP)
 		return err_set(
 			e, rc,
 			"the vault was written by a newer version; use that one. Nothing was touched");
 	if (rc == -ENOMEM)
 		return err_set(e, rc, "out of memory");
-	if (rc < 0)
-		return vault_damaged(e, "is no vault in form");
-	rc = vault_unlock(v, key, e);
+	return rc < 0 ? vault_damaged(e, "is no vault in form") : 0;
+}
+
+static int vault_verify(struct vault *v, const struct vault_key *key, struct err *e)
+{
+	int rc = vault_form(v->image, v->image_len, &v->head, &v->recs, e);
+
+	if (rc == 0)
+		rc = vault_unlock(v, key, e);
 	if (rc < 0)
 		return rc;
 	if (!vaultrec_mac_ok(secret_view(v->mac_key), v->image, v->image_len))
@@ -218,16 +283,38 @@ static int vault_verify(struct vault *v, const struct secret *key, struct err *e
 	return 0;
 }
 
+static int vault_key_ok(const struct vault_key *key, bool made, struct err *e)
+{
+	size_t len = secret_len(key->bytes);
+
+	if (key->kind == VAULTREC_WRAP_PASSPHRASE) {
+		if (len > VAULT_PHRASE_MAX)
+			return err_set(e, -EINVAL, "a passphrase has at most %d bytes",
+				       VAULT_PHRASE_MAX);
+		if (made && !vaultrec_cost_ok(&key->cost))
+			return err_set(
+				e, -EINVAL,
+				"a passphrase may cost 1 pass or more over %u to %u MiB, together (passes × MiB) at "
+				"most %u",
+				VAULTREC_KIB_MIN >> 10, VAULTREC_KIB_MAX >> 10,
+				VAULTREC_COST_MAX >> 10);
+		return 0;
+	}
+	if (len != VAULT_KEY_LEN)
+		return err_set(e, -EINVAL, "a %s has %d bytes, this one %zu: it is another file",
+			       vault_kind_word(key->kind), VAULT_KEY_LEN, len);
+	return 0;
+}
+
 /* The beginning of create and open. */
-static int vault_new(int dirfd, const struct secret *key, const struct vault_io *io,
+static int vault_new(int dirfd, const struct vault_key *key, bool made, const struct vault_io *io,
 		     struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
+	int rc = vault_key_ok(key, made, e);
 
-	if (secret_len(key) != VAULT_KEY_LEN)
-		return err_set(e, -EINVAL,
-			       "a key file has %d bytes, this one %zu: it is another file",
-			       VAULT_KEY_LEN, secret_len(key));
+	if (rc < 0)
+		return rc;
 	if (sodium_init() < 0)
 		return err_set(e, -EIO, "libsodium does not start");
 	v = calloc(1, sizeof(*v));
@@ -241,12 +328,12 @@ static int vault_new(int dirfd, const struct secret *key, const struct vault_io 
 	return 0;
 }
 
-int vault_open(int dirfd, const struct secret *key, const struct vault_io *io, struct vault **ret,
-	       struct err *e)
+int vault_open(int dirfd, const struct vault_key *key, const struct vault_io *io,
+	       struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
 	auto_free char *image = NULL;
-	int rc = vault_new(dirfd, key, io, &v, e);
+	int rc = vault_new(dirfd, key, false, io, &v, e);
 
 	if (rc < 0)
 		return rc;
@@ -265,6 +352,7 @@ struct vault *vault_free(struct vault *v)
 {
 	if (!v)
 		return NULL;
+	v->master = secret_free(v->master);
 	v->record_key = secret_free(v->record_key);
 	v->mac_key = secret_free(v->mac_key);
 	own_close(&v->dirfd);
@@ -472,26 +560,50 @@ int vault_drop(struct vault *v, const char *workspace, struct err *e)
 
 /* ---- making ---- */
 
-/* A head with one wrap of a fresh master key; *wrapped is what it points to. */
-static int vault_make_head(struct vault *v, const struct secret *key,
-			   uint8_t wrapped[VAULTREC_WRAPPED_LEN], struct err *e)
+/* One wrap of the master key for v's head; *ret points into buf. */
+static int vault_make_wrap(const struct vault *v, const struct vault_key *key,
+			   const struct secret *master, uint8_t buf[VAULT_WRAP_LEN],
+			   struct vaultrec_wrap *ret, struct err *e)
+{
+	uint8_t salt[VAULTREC_SALT_LEN], *sealed = buf;
+	auto_(secret) struct secret *over = NULL;
+	struct wr w = wr_of(buf, VAULTREC_PARAMS_LEN);
+	struct vaultrec_wrap wrap = {.kind = (uint8_t)key->kind, .params = buf};
+	int rc;
+
+	if (key->kind == VAULTREC_WRAP_PASSPHRASE) {
+		randombytes_buf(salt, sizeof(salt));
+		vaultrec_params_write(&w, &key->cost, salt);
+		wrap.params_len = (uint16_t)w.len;
+		sealed += w.len;
+	}
+	rc = vault_wrapping_key(key, &wrap, &over, e);
+	if (rc < 0)
+		return rc;
+	randombytes_buf(sealed, VAULTREC_NONCE_LEN);
+	wrap.sealed = sealed;
+	wrap.sealed_len = VAULTREC_WRAPPED_LEN;
+	vaultrec_wrap(secret_view(over), &v->head, &wrap, secret_view(master), sealed);
+	*ret = wrap;
+	return 0;
+}
+
+/* A head with one wrap of a fresh master key; buf is what it points to. */
+static int vault_make_head(struct vault *v, const struct vault_key *key,
+			   uint8_t buf[VAULT_WRAP_LEN], struct err *e)
 {
 	auto_(secret) struct secret *master = NULL;
-	struct vaultrec_wrap *wrap = &v->head.wraps[0];
 	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
 
 	if (rc < 0)
 		return rc;
 	randombytes_buf(secret_bytes(master), VAULTREC_KEY_LEN);
 	randombytes_buf(v->head.id, sizeof(v->head.id));
-	randombytes_buf(wrapped, VAULTREC_NONCE_LEN);
-	*wrap = (struct vaultrec_wrap){.kind = VAULTREC_WRAP_KEYFILE,
-				       .params = wrapped, /* none of it: length 0 */
-				       .sealed = wrapped,
-				       .sealed_len = VAULTREC_WRAPPED_LEN};
+	rc = vault_make_wrap(v, key, master, buf, &v->head.wraps[0], e);
+	if (rc < 0)
+		return rc;
 	v->head.wrap_count = 1;
-	vaultrec_wrap(secret_view(key), &v->head, wrap, secret_view(master), wrapped);
-	return vault_derive(v, master, e);
+	return vault_derive(v, &master, e);
 }
 
 static int vault_fill(struct vault *v, const struct vault_item *items, size_t count, struct err *e)
@@ -514,13 +626,13 @@ static int vault_fill(struct vault *v, const struct vault_item *items, size_t co
 	return rc;
 }
 
-int vault_create(int dirfd, const struct secret *key, const struct vault_item *items, size_t count,
-		 const struct vault_io *io, struct vault **ret, struct err *e)
+int vault_create(int dirfd, const struct vault_key *key, const struct vault_item *items,
+		 size_t count, const struct vault_io *io, struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
-	uint8_t wrapped[VAULTREC_WRAPPED_LEN];
+	uint8_t wrapped[VAULT_WRAP_LEN];
 	struct stat st;
-	int rc = vault_new(dirfd, key, io, &v, e);
+	int rc = vault_new(dirfd, key, true, io, &v, e);
 
 	if (rc < 0)
 		return rc;
@@ -593,4 +705,114 @@ uint64_t vault_generation(const struct vault *v)
 const char *vault_warning(const struct vault *v)
 {
 	return v->warning.text[0] ? v->warning.text : NULL;
+}
+
+/* ---- the whole file ---- */
+
+static void vault_tell(const struct vaultrec_head *h, struct vault_facts *ret)
+{
+	const uint8_t *salt;
+	uint32_t i;
+
+	*ret = (struct vault_facts){
+		.generation = h->generation, .records = h->count, .wraps = h->wrap_count};
+	for (i = 0; i < h->wrap_count; i++) {
+		ret->wrap[i].kind = h->wraps[i].kind;
+		if (h->wraps[i].kind == VAULTREC_WRAP_PASSPHRASE &&
+		    vaultrec_params_parse(&h->wraps[i], &ret->wrap[i].cost, &salt) < 0)
+			ret->wrap[i].cost = (struct vaultrec_cost){0};
+	}
+}
+
+void vault_facts(const struct vault *v, struct vault_facts *ret)
+{
+	vault_tell(&v->head, ret);
+}
+
+int vault_peek(int dirfd, struct vault_facts *ret, struct err *e)
+{
+	auto_free struct vaultrec *recs = NULL;
+	auto_free char *image = NULL;
+	struct vaultrec_head head;
+	size_t len = 0;
+	int rc = vault_load(dirfd, &image, &len, e);
+
+	if (rc == 0)
+		rc = vault_form((const uint8_t *)image, len, &head, &recs, e);
+	if (rc == 0)
+		vault_tell(&head, ret);
+	return rc;
+}
+
+int vault_rewrap(struct vault *v, const struct vault_key *key, struct err *e)
+{
+	struct vaultrec_head before = v->head;
+	uint8_t buf[VAULT_WRAP_LEN];
+	struct vaultrec_wrap wrap;
+	int rc = vault_key_ok(key, true, e);
+
+	if (rc == 0)
+		rc = vault_make_wrap(v, key, v->master, buf, &wrap, e);
+	if (rc < 0)
+		return rc;
+	v->head.wraps[0] = wrap;
+	v->head.wrap_count = 1;
+	rc = vault_commit(v, v->recs, v->head.count, e);
+	if (v->head.generation == before.generation)
+		v->head = before; /* nothing was changed */
+	return rc;
+}
+
+const uint8_t *vault_image(const struct vault *v, size_t *ret_len)
+{
+	*ret_len = v->image_len;
+	return v->image;
+}
+
+/* The vault's own keys must be there: without them it would not be taken up again. */
+static bool vault_complete(const struct vaultrec *recs, uint32_t count)
+{
+	bool seen[VAULTREC_AUDIT + 1] = {false};
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		if (recs[i].kind <= VAULTREC_AUDIT)
+			seen[recs[i].kind] = true;
+	return seen[VAULTREC_SIGNING_KEY] && seen[VAULTREC_CA] && seen[VAULTREC_AUDIT];
+}
+
+int vault_restore(struct vault *v, const uint8_t *image, size_t len, struct err *e)
+{
+	auto_free struct vaultrec *recs = NULL;
+	uint64_t generation = v->head.generation, from;
+	struct vaultrec_head head;
+	bool there;
+	int rc;
+
+	if (!vaultrec_sum_ok(image, len) ||
+	    vault_index((uint8_t *)(uintptr_t)image, len, &head, &recs) < 0)
+		return err_set(
+			e, -EBADMSG,
+			"the backup is damaged, cut short, or no backup; nothing was touched");
+	if (memcmp(head.id, v->head.id, sizeof(head.id)) != 0)
+		return err_set(
+			e, -EXDEV,
+			"this is a backup of another vault; to use it here, stop the daemon and put the state "
+			"directory back that belongs to it. Nothing was touched");
+	if (!vaultrec_mac_ok(secret_view(v->mac_key), image, len) ||
+	    !vault_complete(recs, head.count))
+		return err_set(
+			e, -EBADMSG,
+			"the backup was altered by something other than this program; nothing was touched");
+	rc = vault_put(v, VAULT_OLD, v->image, v->image_len, &there);
+	if (rc < 0)
+		return err_set(e, rc,
+			       "cannot keep the vault as " VAULT_OLD ": %s; nothing was changed",
+			       strerror(-rc));
+	from = head.generation > generation ? head.generation : generation;
+	v->head.generation = from;
+	rc = vault_commit(v, recs, head.count, e);
+	if (v->head.generation == from)
+		v->head.generation = generation; /* nothing was changed */
+	return rc;
 }

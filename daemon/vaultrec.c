@@ -19,6 +19,7 @@
 _Static_assert(VAULTREC_NONCE_LEN == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "XChaCha20");
 _Static_assert(VAULTREC_TAG_LEN == crypto_aead_xchacha20poly1305_ietf_ABYTES, "Poly1305");
 _Static_assert(VAULTREC_KEY_LEN == crypto_aead_xchacha20poly1305_ietf_KEYBYTES, "XChaCha20");
+_Static_assert(VAULTREC_SALT_LEN == crypto_pwhash_SALTBYTES, "Argon2id");
 _Static_assert(VAULTREC_KEY_LEN == crypto_kdf_KEYBYTES, "crypto_kdf");
 
 /* ---- head ---- */
@@ -328,6 +329,45 @@ int vaultrec_unwrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_h
 						       aad, aad_len, wrap->sealed, key) != 0)
 		return -EBADMSG;
 	return 0;
+}
+
+bool vaultrec_cost_ok(const struct vaultrec_cost *c)
+{
+	return c->passes >= 1 && c->kib >= VAULTREC_KIB_MIN && c->kib <= VAULTREC_KIB_MAX &&
+	       (uint64_t)c->passes * c->kib <= VAULTREC_COST_MAX;
+}
+
+void vaultrec_params_write(struct wr *w, const struct vaultrec_cost *c,
+			   const uint8_t salt[VAULTREC_SALT_LEN])
+{
+	wr_u32(w, c->passes);
+	wr_u32(w, c->kib);
+	wr_bytes(w, salt, VAULTREC_SALT_LEN);
+}
+
+int vaultrec_params_parse(const struct vaultrec_wrap *wrap, struct vaultrec_cost *ret,
+			  const uint8_t **ret_salt)
+{
+	struct rd r = rd_of(wrap->params, wrap->params_len);
+	struct vaultrec_cost c = {.passes = rd_u32(&r)};
+	const uint8_t *salt;
+
+	c.kib = rd_u32(&r);
+	salt = rd_take(&r, VAULTREC_SALT_LEN);
+	if (r.bad || r.at != r.len || !vaultrec_cost_ok(&c))
+		return -EBADMSG;
+	*ret = c;
+	*ret_salt = salt;
+	return 0;
+}
+
+int vaultrec_stretch(const uint8_t *phrase, size_t len, const struct vaultrec_cost *c,
+		     const uint8_t salt[VAULTREC_SALT_LEN], uint8_t key[VAULTREC_KEY_LEN])
+{
+	return crypto_pwhash(key, VAULTREC_KEY_LEN, (const char *)phrase, len, salt, c->passes,
+			     (size_t)c->kib << 10, crypto_pwhash_ALG_ARGON2ID13) == 0
+		       ? 0
+		       : -ENOMEM;
 }
 
 void vaultrec_keys(const uint8_t master[VAULTREC_KEY_LEN], uint8_t record_key[VAULTREC_KEY_LEN],

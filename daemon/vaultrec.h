@@ -126,6 +126,27 @@ void vaultrec_wrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_he
 int vaultrec_unwrap(const uint8_t key[VAULTREC_KEY_LEN], const struct vaultrec_head *head,
 		    const struct vaultrec_wrap *wrap, uint8_t master[VAULTREC_KEY_LEN]) must_check;
 
+/* PASSPHRASE's params: how dear Argon2id is, and its salt. */
+#define VAULTREC_SALT_LEN   16
+#define VAULTREC_PARAMS_LEN (4 + 4 + VAULTREC_SALT_LEN)
+#define VAULTREC_KIB_MIN    8192u
+#define VAULTREC_KIB_MAX    1048576u
+#define VAULTREC_COST_MAX   (3u << 20) /* passes × KiB: some seconds */
+struct vaultrec_cost {
+	uint32_t passes, kib;
+};
+/* Is it a cost that is paid in memory there is, and in seconds. */
+bool vaultrec_cost_ok(const struct vaultrec_cost *c);
+void vaultrec_params_write(struct wr *w, const struct vaultrec_cost *c,
+			   const uint8_t salt[VAULTREC_SALT_LEN]);
+/* -EBADMSG: not such params, or a cost that is not ok. *ret_salt points into them. */
+int vaultrec_params_parse(const struct vaultrec_wrap *wrap, struct vaultrec_cost *ret,
+			  const uint8_t **ret_salt) must_check;
+/* The key that a passphrase stands for. -ENOMEM. */
+int vaultrec_stretch(const uint8_t *phrase, size_t len, const struct vaultrec_cost *c,
+		     const uint8_t salt[VAULTREC_SALT_LEN],
+		     uint8_t key[VAULTREC_KEY_LEN]) must_check;
+
 /* The two keys that a master key stands for. */
 void vaultrec_keys(const uint8_t master[VAULTREC_KEY_LEN], uint8_t record_key[VAULTREC_KEY_LEN],
 		   uint8_t mac_key[VAULTREC_KEY_LEN]);

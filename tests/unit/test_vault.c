@@ -20,6 +20,15 @@ static char dir_path[] = "/dev/shm/test-vault-XXXXXX"; /* memory: the power cut 
 static int dir = -1;
 static struct secret *key;
 
+/* A key file with these bytes. */
+static const struct vault_key *by(const struct secret *bytes)
+{
+	static struct vault_key k;
+
+	k = (struct vault_key){.kind = VAULTREC_WRAP_KEYFILE, .bytes = bytes};
+	return &k;
+}
+
 static struct secret *text(const char *s)
 {
 	struct secret *r = NULL;
@@ -30,8 +39,9 @@ static struct secret *text(const char *s)
 
 static void clean(void)
 {
-	static const char *const names[] = {"vault.bin", "vault.bin.new", "vault.bak",
-					    "was-vault.bin", "was-vault.bak"};
+	static const char *const names[] = {"vault.bin",     "vault.bin.new", "vault.bak",
+					    "was-vault.bin", "was-vault.bak", "vault.old",
+					    "was-vault.old"};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++)
@@ -67,7 +77,7 @@ static struct vault *create(const struct vault_io *io, int want)
 		{VAULTREC_SIGNING_KEY, sign}, {VAULTREC_CA, ca}, {VAULTREC_AUDIT, audit}};
 	struct vault *v = NULL;
 
-	assert_int_equal(vault_create(dir, key, items, ARRAY_SIZE(items), io, &v, NULL), want);
+	assert_int_equal(vault_create(dir, by(key), items, ARRAY_SIZE(items), io, &v, NULL), want);
 	secret_free(sign);
 	secret_free(ca);
 	secret_free(audit);
@@ -80,7 +90,7 @@ static struct vault *reopen(struct vault *v)
 	struct err e = {0};
 
 	vault_free(v);
-	if (vault_open(dir, key, NULL, &again, &e) < 0)
+	if (vault_open(dir, by(key), NULL, &again, &e) < 0)
 		fail_msg("%s", e.text);
 	return again;
 }
@@ -211,27 +221,27 @@ static void test_wrong_key(void **state)
 	char *before;
 
 	(void)state;
-	assert_int_equal(vault_open(dir, key, NULL, &w, &e), 0);
+	assert_int_equal(vault_open(dir, by(key), NULL, &w, &e), 0);
 	w = vault_free(w);
 	before = slurp("vault.bin", &n);
 	for (i = 0; i < 8 * sizeof(bytes); i++) {
 		memcpy(bytes, secret_view(key), sizeof(bytes));
 		bytes[i / 8] ^= (uint8_t)(1 << i % 8);
 		assert_int_equal(secret_of(bytes, sizeof(bytes), &other, NULL), 0);
-		assert_int_equal(vault_open(dir, other, NULL, &w, &e), -EKEYREJECTED);
+		assert_int_equal(vault_open(dir, by(other), NULL, &w, &e), -EKEYREJECTED);
 		assert_non_null(strstr(e.text, "key file"));
 		other = secret_free(other);
 	}
 	assert_int_equal(secret_of(bytes, 31, &shorter, NULL), 0);
-	assert_int_equal(vault_open(dir, shorter, NULL, &w, &e), -EINVAL);
-	assert_int_equal(vault_create(dir, shorter, NULL, 0, NULL, &w, &e), -EINVAL);
+	assert_int_equal(vault_open(dir, by(shorter), NULL, &w, &e), -EINVAL);
+	assert_int_equal(vault_create(dir, by(shorter), NULL, 0, NULL, &w, &e), -EINVAL);
 	assert_null(w);
 	assert_file("vault.bin", before, n);
 	free(before);
 	secret_free(shorter);
 	vault_free(v);
 	clean();
-	assert_int_equal(vault_open(dir, key, NULL, &w, &e), -ENOENT);
+	assert_int_equal(vault_open(dir, by(key), NULL, &w, &e), -ENOENT);
 }
 
 static void fix_sum(char *p, size_t len)
@@ -257,22 +267,22 @@ static void test_damage(void **state)
 		memcpy(bad, good, n);
 		bad[i / 8] = (char)(bad[i / 8] ^ 1 << i % 8);
 		put("vault.bin", bad, n);
-		assert_int_equal(vault_open(dir, key, NULL, &w, &e), -EBADMSG);
+		assert_int_equal(vault_open(dir, by(key), NULL, &w, &e), -EBADMSG);
 		assert_non_null(strstr(e.text, "vault.bak"));
 		fix_sum(bad, n); /* somebody who knows how */
 		if (memcmp(bad, good, n) == 0)
 			continue; /* the flip was in the sum */
 		put("vault.bin", bad, n);
-		assert_int_not_equal(vault_open(dir, key, NULL, &w, &e), 0);
+		assert_int_not_equal(vault_open(dir, by(key), NULL, &w, &e), 0);
 		assert_file("vault.bin", bad, n);
 	}
 	for (i = 0; i < n; i++) {
 		put("vault.bin", good, i);
-		assert_int_equal(vault_open(dir, key, NULL, &w, &e), -EBADMSG);
+		assert_int_equal(vault_open(dir, by(key), NULL, &w, &e), -EBADMSG);
 		assert_file("vault.bin", good, i);
 	}
 	put("vault.bin", good, n);
-	assert_int_equal(vault_open(dir, key, NULL, &w, &e), 0);
+	assert_int_equal(vault_open(dir, by(key), NULL, &w, &e), 0);
 	assert_true(holds(w, "demo", "KEY", "value"));
 	vault_free(w);
 	free(good);
@@ -302,7 +312,7 @@ static int open_forged(const struct vaultrec_head *h, const struct vaultrec *rec
 		       old + old_len - VAULTREC_SUM_LEN - VAULTREC_MAC_LEN, VAULTREC_MAC_LEN);
 	fix_sum((char *)out, w.len);
 	put("vault.bin", out, w.len);
-	rc = vault_open(dir, key, NULL, &v, &e);
+	rc = vault_open(dir, by(key), NULL, &v, &e);
 	vault_free(v);
 	return rc;
 }
@@ -368,9 +378,9 @@ struct disk {
 	int step, cut; /* steps so far; the one at which the power goes */
 	bool half;     /* the cut step is still done (a write: half of it) */
 	bool dead;
-	bool dirty_new, dirty_vault,
-		dirty_bak;               /* bytes of the file under that name are not durable */
-	bool renamed_vault, renamed_bak; /* the name is not durable */
+	bool dirty_new, dirty_vault, dirty_bak,
+		dirty_old; /* bytes of the file under that name are not durable */
+	bool renamed_vault, renamed_bak, renamed_old; /* the name is not durable */
 };
 
 static bool disk_cut(struct disk *d)
@@ -415,7 +425,7 @@ static int disk_fsync(void *ctx, int fd)
 		return -1;
 	assert_int_equal(fstat(fd, &st), 0);
 	if (S_ISDIR(st.st_mode))
-		d->renamed_vault = d->renamed_bak = false;
+		d->renamed_vault = d->renamed_bak = d->renamed_old = false;
 	else
 		d->dirty_new = false;
 	return 0;
@@ -424,7 +434,7 @@ static int disk_fsync(void *ctx, int fd)
 static int disk_rename(void *ctx, int dirfd, const char *from, const char *to)
 {
 	struct disk *d = ctx;
-	bool vault = strcmp(to, "vault.bin") == 0, was = d->dead;
+	bool was = d->dead;
 	char saved[64];
 
 	if (disk_cut(d) && (was || !d->half))
@@ -434,8 +444,17 @@ static int disk_rename(void *ctx, int dirfd, const char *from, const char *to)
 	(void)unlinkat(dirfd, saved, 0);
 	assert_true(linkat(dirfd, to, dirfd, saved, 0) == 0 || errno == ENOENT);
 	assert_int_equal(renameat(dirfd, from, dirfd, to), 0);
-	*(vault ? &d->dirty_vault : &d->dirty_bak) = d->dirty_new;
-	*(vault ? &d->renamed_vault : &d->renamed_bak) = true;
+	if (strcmp(to, "vault.bin") == 0) {
+		d->dirty_vault = d->dirty_new;
+		d->renamed_vault = true;
+	} else if (strcmp(to, "vault.bak") == 0) {
+		d->dirty_bak = d->dirty_new;
+		d->renamed_bak = true;
+	} else {
+		assert_string_equal(to, "vault.old");
+		d->dirty_old = d->dirty_new;
+		d->renamed_old = true;
+	}
 	d->dirty_new = false;
 	errno = EIO;
 	return d->dead ? -1 : 0;
@@ -472,9 +491,11 @@ static void disk_restart(const struct disk *d, int how, bool undo)
 	disk_lose("vault.bin.new", d->dirty_new, how);
 	disk_lose("vault.bin", d->dirty_vault, how);
 	disk_lose("vault.bak", d->dirty_bak, how);
+	disk_lose("vault.old", d->dirty_old, how);
 	if (undo) {
 		disk_unrename("vault.bin", d->renamed_vault);
 		disk_unrename("vault.bak", d->renamed_bak);
+		disk_unrename("vault.old", d->renamed_old);
 	}
 }
 
@@ -534,13 +555,13 @@ static bool cut_once(struct disk *d, enum change c, int how, bool undo, const ch
 	clean();
 	put("vault.bin", image, len);
 	put("vault.bak", image, len);
-	assert_int_equal(vault_open(dir, key, &io, &v, &e), 0);
+	assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
 	rc = change(v, c);
 	if (rc < 0 && !after_change(v, c))
 		assert_true(before_change(v)); /* in memory too */
 	vault_free(v);
 	disk_restart(d, how, undo);
-	if (vault_open(dir, key, NULL, &v, &e) < 0)
+	if (vault_open(dir, by(key), NULL, &v, &e) < 0)
 		fail_msg("change %d, cut %d, half %d, lost %d, undo %d: %s", c, d->cut, d->half,
 			 how, undo, e.text);
 	if (!after_change(v, c)) {
@@ -605,11 +626,11 @@ static void test_power_cut_create(void **state)
 			clean();
 			d = (struct disk){.cut = cut++, .half = variant & 1};
 			io = disk_io(&d);
-			rc = vault_create(dir, key, &item, 1, &io, &v, NULL);
+			rc = vault_create(dir, by(key), &item, 1, &io, &v, NULL);
 			vault_free(v);
 			v = NULL;
 			disk_restart(&d, variant / 4, variant & 2);
-			if (vault_open(dir, key, NULL, &v, NULL) == 0) {
+			if (vault_open(dir, by(key), NULL, &v, NULL) == 0) {
 				assert_int_equal(
 					vault_read(v, VAULTREC_SIGNING_KEY, "", "", &got, NULL), 0);
 				assert_true(secret_same(got, "signing", 7));
@@ -652,14 +673,311 @@ static void test_not_a_file(void **state)
 
 	(void)state;
 	assert_int_equal(symlinkat("/etc/passwd", dir, "vault.bin"), 0);
-	assert_int_equal(vault_open(dir, key, NULL, &v, &e), -ELOOP);
+	assert_int_equal(vault_open(dir, by(key), NULL, &v, &e), -ELOOP);
 	assert_null(create(NULL, -EEXIST));
 	clean();
 	assert_int_equal(mkfifoat(dir, "vault.bin", 0600), 0);
-	assert_int_equal(vault_open(dir, key, NULL, &v, &e), -EBADMSG);
+	assert_int_equal(vault_open(dir, by(key), NULL, &v, &e), -EBADMSG);
 	clean();
 	put("vault.bin", "", 0);
-	assert_int_equal(vault_open(dir, key, NULL, &v, &e), -EBADMSG);
+	assert_int_equal(vault_open(dir, by(key), NULL, &v, &e), -EBADMSG);
+	clean();
+}
+
+/* ---- other ways to the master key ---- */
+
+static const struct vaultrec_cost cheap = {.passes = 1, .kib = VAULTREC_KIB_MIN};
+
+static const struct vault_key *by_kind(enum vaultrec_wrap_kind kind, const struct secret *bytes)
+{
+	static struct vault_key k;
+
+	k = (struct vault_key){.kind = kind, .bytes = bytes, .cost = cheap};
+	return &k;
+}
+
+static int opens(const struct vault_key *k, struct vault **ret)
+{
+	struct err e = {0};
+	int rc = vault_open(dir, k, NULL, ret, &e);
+
+	assert_true(rc == 0 || strlen(e.text) > 20);
+	return rc;
+}
+
+static void test_rewrap(void **state)
+{
+	struct secret *phrase = text("correct horse battery staple"),
+		      *wrong = text("correct horse battery stapl"), *credential = NULL,
+		      *empty = NULL;
+	struct vault *v = create(NULL, 0), *w = NULL;
+	struct vault_key dear = {.kind = VAULTREC_WRAP_PASSPHRASE, .bytes = phrase};
+	struct vault_facts facts;
+
+	(void)state;
+	assert_int_equal(secret_new(VAULT_KEY_LEN, &credential, NULL), 0);
+	memset(secret_bytes(credential), 0x77, VAULT_KEY_LEN);
+	assert_int_equal(set(v, "demo", "KEY", "value"), 0);
+	assert_int_equal(vault_rewrap(v, by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), NULL), 0);
+	assert_int_equal(set(v, "demo", "LATER", "too"), 0);
+	v = vault_free(v);
+	assert_int_equal(opens(by(key), &w), -ENOKEY);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_CREDENTIAL, key), &w), -ENOKEY);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, wrong), &w), -EKEYREJECTED);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &v), 0);
+	assert_true(holds(v, "demo", "KEY", "value") && holds(v, "demo", "LATER", "too"));
+	assert_int_equal(vault_peek(dir, &facts, NULL), 0);
+	assert_int_equal(facts.wraps, 1);
+	assert_int_equal(facts.wrap[0].kind, VAULTREC_WRAP_PASSPHRASE);
+	assert_int_equal(facts.wrap[0].cost.passes, 1);
+	assert_int_equal(facts.wrap[0].cost.kib, VAULTREC_KIB_MIN);
+	assert_int_equal(facts.records, 5);
+	/* Another cost, then others ways. */
+	dear.cost = (struct vaultrec_cost){2, 16384};
+	assert_int_equal(vault_rewrap(v, &dear, NULL), 0);
+	vault_facts(v, &facts);
+	assert_int_equal(facts.wrap[0].cost.kib, 16384);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w),
+			 0); /* the file's cost counts */
+	w = vault_free(w);
+	assert_int_equal(vault_rewrap(v, by_kind(VAULTREC_WRAP_CREDENTIAL, credential), NULL), 0);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w), -ENOKEY);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_CREDENTIAL, key), &w), -EKEYREJECTED);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_CREDENTIAL, credential), &w), 0);
+	w = vault_free(w);
+	assert_int_equal(vault_rewrap(v, by(key), NULL), 0);
+	v = reopen(v);
+	assert_true(holds(v, "demo", "KEY", "value") && holds(v, "demo", "LATER", "too"));
+	/* What cannot be a key or a cost changes nothing. */
+	assert_int_equal(vault_rewrap(v, by(phrase), NULL), -EINVAL);
+	dear.cost = (struct vaultrec_cost){0, 8192};
+	assert_int_equal(vault_rewrap(v, &dear, NULL), -EINVAL);
+	dear.cost = (struct vaultrec_cost){1, 8191};
+	assert_int_equal(vault_rewrap(v, &dear, NULL), -EINVAL);
+	dear.cost = (struct vaultrec_cost){4, 1048576};
+	assert_int_equal(vault_rewrap(v, &dear, NULL), -EINVAL);
+	v = reopen(v);
+	vault_free(v);
+	secret_free(phrase);
+	secret_free(wrong);
+	secret_free(credential);
+	secret_free(empty);
+	clean();
+}
+
+/* The cost stands in the file for everybody to read, and for nobody to change: lower, higher, beyond all means. */
+static void test_changed_cost(void **state)
+{
+	static const struct {
+		uint32_t passes, kib;
+		int want;
+	} costs[] = {
+		{2, 8192, -EKEYREJECTED}, {1, 16384, -EKEYREJECTED},    {1, 8191, -EBADMSG},
+		{0, 8192, -EBADMSG},      {UINT32_MAX, 8192, -EBADMSG}, {1, UINT32_MAX, -EBADMSG},
+		{1, 1, -EBADMSG},         {4, 1048576, -EBADMSG}};
+	struct secret *phrase = text("correct horse battery staple");
+	struct vault *v = create(NULL, 0), *w = NULL;
+	size_t n, i, at;
+	char *good, *bad;
+
+	(void)state;
+	assert_int_equal(vault_rewrap(v, by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), NULL), 0);
+	vault_free(v);
+	good = slurp("vault.bin", &n);
+	bad = malloc(n);
+	at = 8 + 2 + VAULTREC_ID_LEN + 8 + 4 + 1 + 1 + 2; /* the first wrap's params */
+	for (i = 0; i < ARRAY_SIZE(costs); i++) {
+		struct wr x = wr_of((uint8_t *)bad + at, 8);
+
+		memcpy(bad, good, n);
+		wr_u32(&x, costs[i].passes);
+		wr_u32(&x, costs[i].kib);
+		put("vault.bin", bad, n); /* by accident */
+		assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w), -EBADMSG);
+		fix_sum(bad, n); /* on purpose */
+		put("vault.bin", bad, n);
+		assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w),
+				 costs[i].want);
+		assert_file("vault.bin", bad, n);
+	}
+	/* Every bit of the wrap, its salt and its seal. */
+	for (i = 8 * (at - 3); i < 8 * (at + VAULTREC_PARAMS_LEN + 2 + VAULTREC_WRAPPED_LEN);
+	     i += 7) {
+		memcpy(bad, good, n);
+		bad[i / 8] = (char)(bad[i / 8] ^ 1 << i % 8);
+		fix_sum(bad, n);
+		put("vault.bin", bad, n);
+		assert_int_not_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w), 0);
+		assert_null(w);
+	}
+	put("vault.bin", good, n);
+	assert_int_equal(opens(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), &w), 0);
+	vault_free(w);
+	secret_free(phrase);
+	free(good);
+	free(bad);
+	clean();
+}
+
+/* The power is cut at every step of a rewrap: the old key opens the vault, or the new one, and all is in it. */
+static void cut_rewrap(const struct vault_key *fresh, int variants)
+{
+	struct vault *v = create(NULL, 0);
+	struct vault_key k = *fresh;
+	size_t len;
+	char *image;
+	int variant;
+
+	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
+	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
+	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
+	vault_free(v);
+	image = slurp("vault.bin", &len);
+	for (variant = 0; variant < variants; variant++) {
+		struct disk d = {0};
+		int cut = 0, rc;
+
+		do {
+			struct vault_io io = disk_io(&d);
+			struct err e = {0};
+
+			d = (struct disk){.cut = cut++, .half = variant & 1};
+			clean();
+			put("vault.bin", image, len);
+			put("vault.bak", image, len);
+			assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
+			rc = vault_rewrap(v, &k, NULL);
+			assert_true(before_change(v));
+			v = vault_free(v);
+			disk_restart(&d, variant / 4, variant & 2);
+			if (vault_open(dir, by(key), NULL, &v, &e) == 0)
+				assert_int_not_equal(rc, 0);
+			else if (vault_open(dir, &k, NULL, &v, &e) < 0)
+				fail_msg("cut %d, variant %d: %s", d.cut, variant, e.text);
+			assert_true(before_change(v));
+			assert_int_equal(set(v, "demo", "LATER", "x"), 0);
+			v = vault_free(v);
+		} while (d.dead);
+		assert_true(cut > 10);
+	}
+	free(image);
+	clean();
+}
+
+static void test_power_cut_rewrap(void **state)
+{
+	struct secret *other = NULL, *phrase = text("a passphrase");
+
+	(void)state;
+	assert_int_equal(secret_new(VAULT_KEY_LEN, &other, NULL), 0);
+	cut_rewrap(by_kind(VAULTREC_WRAP_KEYFILE, other), 12);
+	cut_rewrap(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), 4);
+	secret_free(other);
+	secret_free(phrase);
+}
+
+static void test_restore(void **state)
+{
+	struct secret *other = NULL;
+	struct vault *v = create(NULL, 0), *foreign = NULL;
+	size_t len, n, i;
+	const uint8_t *image = vault_image(v, &len);
+	char *backup, *bad, *now;
+
+	(void)state;
+	assert_int_equal(secret_new(VAULT_KEY_LEN, &other, NULL), 0);
+	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
+	image = vault_image(v, &len);
+	backup = malloc(len);
+	memcpy(backup, image, len);
+	assert_int_equal(set(v, "demo", "KEY", "second value"), 0);
+	assert_int_equal(set(v, "demo", "NEW", "new"), 0);
+	/* The way in is another by now: a backup of before is good all the same, and does not bring the old key back. */
+	assert_int_equal(vault_rewrap(v, by(other), NULL), 0);
+	now = slurp("vault.bin", &n);
+	bad = malloc(len);
+	for (i = 0; i < 8 * len; i += 5) {
+		memcpy(bad, backup, len);
+		bad[i / 8] = (char)(bad[i / 8] ^ 1 << i % 8);
+		assert_int_equal(vault_restore(v, (uint8_t *)bad, len, NULL), -EBADMSG);
+		fix_sum(bad, len);
+		if (memcmp(bad, backup, len) != 0)
+			assert_int_not_equal(vault_restore(v, (uint8_t *)bad, len, NULL), 0);
+	}
+	for (i = 0; i < len; i++)
+		assert_int_equal(vault_restore(v, (uint8_t *)backup, i, NULL), -EBADMSG);
+	assert_file("vault.bin", now, n);
+	assert_int_equal(faccessat(dir, "vault.old", F_OK, 0), -1);
+	assert_int_equal(vault_restore(v, (uint8_t *)backup, len, NULL), 0);
+	assert_true(holds(v, "demo", "KEY", "first value") && holds(v, "demo", "NEW", NULL));
+	assert_file("vault.old", now, n);
+	v = vault_free(v);
+	assert_int_equal(opens(by(key), &v), -EKEYREJECTED);
+	assert_int_equal(opens(by(other), &v), 0);
+	assert_true(holds(v, "demo", "KEY", "first value") && holds(v, "demo", "NEW", NULL));
+	assert_int_equal(vault_generation(v), 6); /* newer than all there were */
+	/* What was kept is a backup too. */
+	assert_int_equal(vault_restore(v, (uint8_t *)now, n, NULL), 0);
+	assert_true(holds(v, "demo", "KEY", "second value") && holds(v, "demo", "NEW", "new"));
+	vault_free(v);
+	clean();
+	foreign = create(NULL, 0);
+	assert_int_equal(vault_restore(foreign, (uint8_t *)backup, len, NULL), -EXDEV);
+	vault_free(foreign);
+	secret_free(other);
+	free(backup);
+	free(bad);
+	free(now);
+	clean();
+}
+
+static void test_power_cut_restore(void **state)
+{
+	struct vault *v = create(NULL, 0);
+	size_t len, backup_len;
+	const uint8_t *p;
+	char *image, *backup;
+	int variant;
+
+	(void)state;
+	assert_int_equal(set(v, "demo", "KEY", "of the backup"), 0);
+	p = vault_image(v, &backup_len);
+	backup = malloc(backup_len);
+	memcpy(backup, p, backup_len);
+	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
+	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
+	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
+	vault_free(v);
+	image = slurp("vault.bin", &len);
+	for (variant = 0; variant < 12; variant++) {
+		struct disk d = {0};
+		int cut = 0, rc;
+
+		do {
+			struct vault_io io = disk_io(&d);
+			struct err e = {0};
+
+			d = (struct disk){.cut = cut++, .half = variant & 1};
+			clean();
+			put("vault.bin", image, len);
+			put("vault.bak", image, len);
+			assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
+			rc = vault_restore(v, (uint8_t *)backup, backup_len, NULL);
+			v = vault_free(v);
+			disk_restart(&d, variant / 4, variant & 2);
+			if (vault_open(dir, by(key), NULL, &v, &e) < 0)
+				fail_msg("cut %d, variant %d: %s", d.cut, variant, e.text);
+			if (holds(v, "demo", "KEY", "of the backup"))
+				assert_file("vault.old", image,
+					    len); /* what was replaced is there */
+			else
+				assert_true(rc != 0 && before_change(v));
+			v = vault_free(v);
+		} while (d.dead);
+		assert_true(cut > 15);
+	}
+	free(image);
+	free(backup);
 	clean();
 }
 
@@ -694,6 +1012,11 @@ int main(void)
 		cmocka_unit_test(test_power_cut_create),
 		cmocka_unit_test(test_no_backup),
 		cmocka_unit_test(test_not_a_file),
+		cmocka_unit_test(test_rewrap),
+		cmocka_unit_test(test_changed_cost),
+		cmocka_unit_test(test_power_cut_rewrap),
+		cmocka_unit_test(test_restore),
+		cmocka_unit_test(test_power_cut_restore),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
