@@ -45,6 +45,10 @@ PROXY    += awschunk
 KEEPER   += parts jwt
 CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
+# What opens the vault.
+PARENT   += ops_vault vaultkey
+CLI      += cmd_vault
+
 # What is relayed unopened.
 PROXY    += tunnel pipes
 

@@ -36,6 +36,11 @@ static const struct args_option options[] = {
 	{'k', "kill", 0, NULL, "end the process that holds what cannot be put under guard"},
 	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
 	{'s', "since", 0, "TIME", "from then on: 15m, 2h, 3d, or 2026-11-23T07:00 (UTC)"},
+	{'K', "key-file", 0, NULL, "lock the vault with a new key file of root's"},
+	{'Y', "passphrase", 0, NULL, "lock it with a passphrase, asked for or on standard input"},
+	{'C', "credential", 0, NULL, "lock it with the systemd credential agentsecrets.vault"},
+	{'N', "passes", 0, "N", "Argon2id's passes; default: 3"},
+	{'G', "memory", 0, "MIB", "Argon2id's memory; default: 256"},
 	{'n', "lines", 'n', "N", "the last N lines only"},
 };
 
@@ -75,6 +80,31 @@ static const struct args_command commands[] = {
 	 "jwHSKA", 1, -1, false, cmd_secrets_set},
 	{"secrets list", "", "names, hosts and slots; never values", NULL, "jw", 0, 0, false, cmd_secrets_list},
 	{"secrets delete", "NAME", "delete a secret", NULL, "jw", 1, 1, false, cmd_secrets_delete},
+	{"vault status", "", "what opens the vault, and whether it is open", NULL, "j", 0, 0, false, cmd_vault_status},
+	{"vault unlock", "", "open a vault that is locked by a passphrase",
+	 "The passphrase comes on standard input, or is asked for without echo. A wrong one makes the next\n"
+	 "try wait, longer each time. Until then nothing of the vault is given out, and nothing is lost.",
+	 "j", 0, 0, false, cmd_vault_unlock},
+	{"vault lock", "", "forget the vault's keys until it is unlocked",
+	 "Requests that need a credential are refused meanwhile. A vault with a key file or a credential is\n"
+	 "open again after the next start of the daemon.",
+	 "j", 0, 0, false, cmd_vault_lock},
+	{"vault rewrap", "", "lock the vault with another key",
+	 "Say one of --key-file, --passphrase, --credential. From then on that opens it, and what did before\n"
+	 "does not; the secrets stay as they are. With a passphrase the vault has to be unlocked after each\n"
+	 "start of the daemon. The credential is one that systemd hands over, bound to this machine or its TPM:\n\n"
+	 "  head -c 32 /dev/urandom | systemd-creds encrypt --name=agentsecrets.vault - \\\n"
+	 "      /etc/credstore.encrypted/agentsecrets.vault\n"
+	 "  systemctl edit agentsecretsd    # [Service] LoadCredentialEncrypted=agentsecrets.vault\n"
+	 "  systemctl restart agentsecretsd && agentsecrets vault rewrap --credential",
+	 "jKYCNG", 0, 0, false, cmd_vault_rewrap},
+	{"vault backup", "FILE", "write a sealed copy of the vault to a new file",
+	 "It opens with what opens the vault now: keep that too (vault.key of the state directory), elsewhere.", "j", 1, 1,
+	 false, cmd_vault_backup},
+	{"vault restore", "FILE", "put a backup's secrets in place of the vault's",
+	 "Verified first: a file that is damaged, altered or another vault's changes nothing. What the vault held is\n"
+	 "kept beside it. Bindings to hosts are part of the allowlist, and stay as they are.", "j", 1, 1, false,
+	 cmd_vault_restore},
 	{"run", "[--] COMMAND [ARGUMENT...]", "run a command that reaches allowed hosts only and holds no key",
 	 "The command runs as you, in this terminal, and its exit status is returned. In its\n"
 	 "environment NAME=agentsecrets://NAME stands for each secret of the workspace, and the\n"

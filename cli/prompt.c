@@ -210,6 +210,34 @@ int prompt_value(int fd, const char *name, bool lines, struct prompt *a, struct 
 	return rc;
 }
 
+int prompt_phrase(int fd, bool twice, struct prompt *a, struct err *e)
+{
+	char *again;
+	size_t again_len = 0;
+	int rc = map(a, e);
+
+	if (rc)
+		return rc;
+	again = a->value + PROMPT_MAX;
+	if (!isatty(fd)) {
+		rc = read_stream(fd, a, e);
+	} else {
+		rc = prompt_line(fd, "Passphrase of", "the vault", a->value, &a->len, e);
+		if (!rc && twice)
+			rc = prompt_line(fd, "Once more, that of", "the vault", again, &again_len, e);
+		if (!rc && twice && (again_len != a->len || memcmp(a->value, again, a->len) != 0))
+			rc = err_set(e, -EINVAL, "the two passphrases differ; nothing was changed");
+	}
+	if (!rc && a->len == 0)
+		rc = err_set(e, -EINVAL, "the passphrase is empty; nothing was changed. Give it on standard input, or "
+			     "at the prompt");
+	if (!rc && (a->len > PROMPT_MAX || memchr(a->value, '\0', a->len) || memchr(a->value, '\n', a->len)))
+		rc = err_set(e, -EINVAL, "a passphrase is one line; nothing was changed");
+	if (rc)
+		prompt_done(a);
+	return rc;
+}
+
 int prompt_pipe(const struct prompt *a, int *ret, struct err *e)
 {
 	int pair[2], rc;

@@ -26,6 +26,8 @@ int prompt_protect(struct err *e) must_check;
  * One final newline is dropped. lines: it may have more than one line, and then comes through a pipe. -EINVAL with a sentence that never quotes it: empty, too long, NUL, CR
  * or LF inside, the two typed values differ. */
 int prompt_value(int fd, const char *name, bool lines, struct prompt *a, struct err *e) must_check;
+/* A passphrase, likewise; from a terminal twice only where it is a new one. */
+int prompt_phrase(int fd, bool twice, struct prompt *a, struct err *e) must_check;
 void prompt_done(struct prompt *a);
 
 /* Is it a value that can be stored: the checks of prompt_value, for what has been read already. */

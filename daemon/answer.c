@@ -17,6 +17,10 @@ int answer_status(enum reason why)
 	case REASON_UPSTREAM_TIMEOUT:
 	case REASON_UPSTREAM_CLOSED:
 	case REASON_VAULT:
+	case REASON_VAULT_LOCKED:
+	case REASON_KEYRING_LOCKED:
+	case REASON_KEYRING_AWAY:
+	case REASON_COMMAND:
 	case REASON_INTERNAL:
 		return 502;
 	default:

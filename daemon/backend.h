@@ -64,6 +64,8 @@ struct backends {
 };
 
 void backends_done(struct backends *b);
+/* Values that are kept are wiped. */
+void backends_forget(struct backends *b);
 /* a's op, workspace, name, value and fn are set. */
 void backend_ask(struct backends *b, struct backend_ask *a);
 /* What waited too long is answered. The next time in ms from now; -1: none. */

@@ -91,8 +91,9 @@ static void command_over(struct backends *b, struct backend_command *c)
 	c->serial = 0;
 	if (c->rc < 0) {
 		c->value = secret_free(c->value);
-		log_error("no value for %s of workspace %s: %s; refused", c->name, c->workspace,
-			  c->why.text);
+		if (list)
+			log_error("no value for %s of workspace %s: %s; refused", c->name,
+				  c->workspace, c->why.text);
 	}
 	c->until_ms = b->loop->now_ms + keep;
 	while ((a = list)) {
@@ -248,9 +249,20 @@ int backend_command_end(struct backends *b, const struct rpc_command_run *q)
 	/* Its output may still be held open by something it left behind: what counts is there by now. */
 	if (!c->closed && c->fd >= 0)
 		backend_on_output(b, c->serial, 0);
-	if (c->serial == q->serial && c->ended && !c->closed)
+	if (c->serial == q->serial) /* that has not judged it */
 		command_judge(b, c);
 	return 0;
+}
+
+void backends_forget(struct backends *b)
+{
+	struct backend_command *c;
+
+	for (c = b->commands; c; c = c->next)
+		if (!c->serial) {
+			c->value = secret_free(c->value);
+			c->until_ms = 0;
+		}
 }
 
 static void command_free(struct backends *b, struct backend_command *c)

@@ -15,7 +15,7 @@
  * op			fields → answer
  * version		→ version
  * init			→ public_key (hex), ca_file	-- vault, signing key, CA; refused when there is one
- * status		→ version, kernel, level, initialised, processes:[{role,pid}], guards, workspaces,
+ * status		→ version, kernel, level, initialised, locked, processes:[{role,pid}], guards, workspaces,
  *			  vault_reads, leaves_signed, requests, denied, connections, kernel:{…}
  * doctor		→ checks:[{name,ok,required,detail}]
  * workspace.create	workspace, owner? (uid) → workspace
@@ -30,6 +30,13 @@
  *			that holds the value to EOF → version. Without hosts an existing binding is kept.
  * secrets.list		workspace? → workspace, secrets:[{name,kind,hosts,slots}]
  * secrets.delete	workspace?, name → version
+ * vault.status		→ state (none, locked, open), locked_by:[{kind,kdf?,passes?,memory_mib?}], changes, secrets,
+ *			  file, wait_s? (until another passphrase may be tried)
+ * vault.unlock		one descriptor, where it is locked by a passphrase: a pipe that yields it
+ * vault.lock		nothing
+ * vault.rewrap		to (key-file, passphrase, credential), passes?, memory_mib?; for a passphrase one descriptor
+ * vault.backup		one descriptor: an empty file → locked_by, changes
+ * vault.restore	one descriptor: the backup → kept (path)
  * run.enter		workspace? → guard, workspace, secrets:[names], env:["NAME=VALUE"] (placeholders), ca, bundle, jks (paths), proxy (port of
  *			  127.0.0.1), state_dir, run_dir (what `run` hides from a root agent).
  *			  The calling process (SO_PEERCRED's pid) has been moved into a fresh

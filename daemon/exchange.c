@@ -617,7 +617,7 @@ static bool step_credential(struct conn *c)
 	if (rq->ask.on)
 		return false;
 	if (rq->refused) {
-		exchange_fail(c, rq->refusal, NULL);
+		exchange_fail(c, rq->refusal, x->said[0] ? x->said : NULL);
 		return true;
 	}
 	if (c->guard->workspace->epoch != rq->key.epoch) {

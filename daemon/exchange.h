@@ -62,6 +62,7 @@ struct exchange {
 	enum reason verdict;	 /* of the decision */
 	enum reason failure;	 /* what is answered, and stands in the outcome */
 	const char *detail;	 /* our words about it */
+	char said[64];		 /* where they hold a number */
 	bool retried;
 	bool agent_keep;	 /* the agent's connection may carry another request */
 	bool agent_minor0;	 /* HTTP/1.0 */

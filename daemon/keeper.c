@@ -35,6 +35,7 @@ int keeper_answer(struct keeper *k, const struct rpc_msg *m, int rc, const struc
 		len = strlen(e->text);
 	}
 	done.tail_len = (uint32_t)len;
+	done.generation = k->vault ? vault_generation(k->vault) : 0;
 	return rpc_send(k->boss.fd, RPC_ADMIN_DONE, m->id, &done, sizeof(done), tail, len, -1);
 }
 
@@ -139,8 +140,13 @@ static void keeper_on_output(void *ctx, uint32_t slot, uint16_t gen, uint32_t ev
 static const struct rpc_row keeper_boss_rows[] = {
 	{RPC_CONFIG, sizeof(struct config), 0, RPC_ONCE, keeper_config},
 	{RPC_WIRE, sizeof(struct rpc_wire), 0, RPC_FD, keeper_wire},
-	{RPC_VAULT_INIT, sizeof(struct rpc_admin), 0, 0, keeper_vault_init},
+	{RPC_VAULT_INIT, sizeof(struct rpc_admin), 0, RPC_FD, keeper_vault_init},
 	{RPC_VAULT_OPEN, sizeof(struct rpc_admin), 0, RPC_FD, keeper_vault_open},
+	{RPC_VAULT_REWRAP, sizeof(struct rpc_admin), 0, RPC_FD, keeper_vault_rewrap},
+	{RPC_VAULT_LOCK, 0, 0, 0, keeper_vault_lock},
+	{RPC_VAULT_STATE, 0, 0, 0, keeper_vault_state},
+	{RPC_VAULT_BACKUP, 0, 0, RPC_FD, keeper_vault_backup},
+	{RPC_VAULT_RESTORE, 0, 0, RPC_FD, keeper_vault_restore},
 	{RPC_WORKSPACE, sizeof(struct rpc_workspace), 0, RPC_FD, keeper_workspace},
 	{RPC_WORKSPACE_GONE, sizeof(struct rpc_workspace), 0, 0, keeper_workspace_gone},
 	{RPC_GUARD, sizeof(struct rpc_guard), 0, 0, keeper_guard},

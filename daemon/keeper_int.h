@@ -53,9 +53,12 @@ struct keeper {
 	struct loop loop;
 	struct rpc_peer boss;
 	int vault_dir;
-	struct vault *vault; /* NULL: not opened; then the four below are empty too */
+	struct vault
+		*vault; /* NULL: not opened, or locked; then the two keys below are empty too */
 	struct secret *signing_key, *audit_key;
-	struct ca *ca;
+	struct ca *ca;     /* stays when the vault is locked, so that refusals can be read */
+	uint32_t wrong;    /* passphrases in a row */
+	uint64_t again_ms; /* none is tried before */
 	uint8_t public_key[SIGN_PUBLIC_LEN];
 	struct backends backends;
 	struct rules *docs[KEEPER_WORKSPACES_MAX];
@@ -81,6 +84,11 @@ void keeper_warn(const struct keeper *k);
 
 int keeper_vault_init(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 int keeper_vault_open(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+int keeper_vault_rewrap(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+int keeper_vault_lock(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+int keeper_vault_state(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+int keeper_vault_backup(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+int keeper_vault_restore(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 
 /* ---- keeper_docs.c ---- */
 

@@ -22,7 +22,7 @@ struct ops_row {
 	const char *op;
 	enum ops_right right;
 	bool workspace; /* takes "workspace" or the current one; w is set */
-	bool vault;     /* needs `init` before */
+	bool vault;     /* needs an open vault */
 	const char *fields[6];
 	int (*fn)(struct ops *o);
 };
@@ -119,6 +119,12 @@ static const struct ops_row ops_rows[] = {
 	 ops_secrets_set},
 	{"secrets.list", OPS_OWNER, true, true, {"workspace"}, ops_secrets_list},
 	{"secrets.delete", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_delete},
+	{"vault.status", OPS_ROOT, false, false, {NULL}, ops_vault_status},
+	{"vault.unlock", OPS_ROOT, false, false, {NULL}, ops_vault_unlock},
+	{"vault.lock", OPS_ROOT, false, true, {NULL}, ops_vault_lock},
+	{"vault.rewrap", OPS_ROOT, false, true, {"to", "passes", "memory_mib"}, ops_vault_rewrap},
+	{"vault.backup", OPS_ROOT, false, true, {NULL}, ops_vault_backup},
+	{"vault.restore", OPS_ROOT, false, true, {NULL}, ops_vault_restore},
 	{"run.enter", OPS_OWNER, true, true, {"workspace"}, ops_run_enter},
 	{"cgroup.list", OPS_ROOT, false, true, {NULL}, ops_cgroup_list},
 	{"cgroup.attach", OPS_ROOT, true, true, {"workspace", "pid", "kill"}, ops_cgroup_attach},
@@ -210,6 +216,8 @@ int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int
 	if (row->vault && !p->initialised)
 		return err_set(e, -ENOENT,
 			       "there is no vault yet; make one with: agentsecrets init");
+	if (row->vault && p->locked)
+		return err_set(e, -ENOKEY, "the vault is locked; unlock it with: agentsecrets vault unlock");
 	rc = ops_check_fields(row, request, e);
 	if (rc == 0 && row->workspace)
 		rc = ops_pick_workspace(&o);

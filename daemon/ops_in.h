@@ -48,6 +48,14 @@ int ops_secrets_set(struct ops *o) must_check;
 int ops_secrets_list(struct ops *o) must_check;
 int ops_secrets_delete(struct ops *o) must_check;
 
+/* ops_vault.c */
+int ops_vault_status(struct ops *o) must_check;
+int ops_vault_unlock(struct ops *o) must_check;
+int ops_vault_lock(struct ops *o) must_check;
+int ops_vault_rewrap(struct ops *o) must_check;
+int ops_vault_backup(struct ops *o) must_check;
+int ops_vault_restore(struct ops *o) must_check;
+
 /* ops_guards.c */
 int ops_run_enter(struct ops *o) must_check;
 int ops_cgroup_list(struct ops *o) must_check;

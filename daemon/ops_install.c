@@ -2,10 +2,10 @@
 #include "ops_in.h"
 
 #include "doctor.h"
-#include "fdio.h"
 #include "proc.h"
+#include "vaultkey.h"
+#include "vaultrec.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -16,28 +16,22 @@ int ops_version(struct ops *o)
 	return 0;
 }
 
-/* The vault key that the keeper made goes to a file of root's alone before anything depends on it. */
-static int ops_init_key(struct ops *o)
+/* The key file is there, under its name of the meantime, before anything depends on it. */
+static int ops_init_vault(struct ops *o)
 {
-	struct rpc_admin admin = {0};
-	auto_free char *key = NULL;
-	size_t len;
-	int rc = proc_ask(o->p, RPC_VAULT_INIT, &admin, sizeof(admin), -1, 32, &key, &len, o->e);
+	struct rpc_admin admin = {.kind = VAULTREC_WRAP_KEYFILE};
+	auto_close int fd = vaultkey_stage(o->p, o->e);
+	int rc = fd;
 
 	if (rc < 0)
 		return rc;
-	rc = fdio_replace(o->p->state_dir, "vault.key", key, len, 0600);
-	explicit_bzero(key, len);
-	return rc < 0 ? err_set(o->e, rc,
-				"cannot write %s/vault.key: %s; remove what is in %s/vault and try again",
-				o->p->cfg.state_dir, strerror(-rc), o->p->cfg.state_dir)
-		      : 0;
+	vaultkey_unseen(o->p);
+	rc = proc_ask(o->p, RPC_VAULT_INIT, &admin, sizeof(admin), fd, 0, NULL, NULL, o->e);
+	return rc < 0 ? rc : vaultkey_settle(o->p, o->e);
 }
 
 int ops_init(struct ops *o)
 {
-	auto_close int fd = -1;
-	struct rpc_admin admin = {0};
 	struct parent *p = o->p;
 	char path[CONFIG_PATH_MAX + 32], hex[2 * SIGN_PUBLIC_LEN + 1];
 	int rc;
@@ -45,19 +39,11 @@ int ops_init(struct ops *o)
 	if (p->initialised)
 		return err_set(o->e, -EEXIST, "there is a vault in %s already; nothing was changed",
 			       p->cfg.state_dir);
-	rc = ops_init_key(o);
-	if (rc < 0)
-		return rc;
-	fd = openat(p->state_dir, "vault.key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return err_set(o->e, -errno, "cannot open the key file again: %s", strerror(errno));
-	rc = proc_ask(p, RPC_VAULT_OPEN, &admin, sizeof(admin), fd, 0, NULL, NULL, o->e);
-	if (rc == 0)
-		rc = parent_publish(p, o->e);
+	rc = ops_init_vault(o);
 	if (rc < 0)
 		return rc;
 	p->initialised = true;
-	rc = parent_serve(p, o->e);
+	rc = parent_opened(p, o->e);
 	if (rc == 0)
 		rc = ops_audit(o, NULL, "init");
 	if (rc < 0)
@@ -157,6 +143,7 @@ int ops_status(struct ops *o)
 			  "dns_queries", (json_int_t)sum.queries, "dns_upstream_queries",
 			  (json_int_t)sum.upstream_queries));
 	(void)snprintf(level, sizeof(level), "L%u", p->cfg.minimum_level % 10);
+	ops_set(o, "locked", json_boolean(p->locked));
 	ops_set(o, "minimum_level", json_string(level));
 	if (enforce_level(p->en) < 3)
 		ops_set(o, "L3_missing", json_string(enforce_missing(p->en, 3)));

@@ -16,6 +16,7 @@
 #include "proc.h"
 #include "sandbox.h"
 #include "truststore.h"
+#include "vaultkey.h"
 #include "workspaces.h"
 
 #include <fcntl.h>
@@ -358,7 +359,7 @@ static int parent_take_key(struct parent *p, struct err *e)
 	return 0;
 }
 
-int parent_publish(struct parent *p, struct err *e)
+static int parent_publish(struct parent *p, struct err *e)
 {
 	auto_free char *der = NULL, *pem = NULL;
 	size_t len;
@@ -380,7 +381,7 @@ int parent_publish(struct parent *p, struct err *e)
 
 /* ---- start and end ---- */
 
-int parent_serve(struct parent *p, struct err *e)
+static int parent_serve(struct parent *p, struct err *e)
 {
 	int rc = parent_audit_open(p, e);
 
@@ -391,6 +392,16 @@ int parent_serve(struct parent *p, struct err *e)
 			     ? err_set(e, -EPIPE, "the keeper is gone")
 			     : 0;
 	return rc < 0 ? rc : proc_start_facing(p, e);
+}
+
+int parent_opened(struct parent *p, struct err *e)
+{
+	int rc = parent_publish(p, e);
+
+	if (rc == 0 && !p->serving)
+		rc = parent_serve(p, e);
+	p->serving = p->serving || rc == 0;
+	return rc;
 }
 
 /* Of what the holder keeps: links and maps, by guard. */
@@ -422,7 +433,6 @@ static int parent_kernel(struct parent *p, struct err *e)
 
 static int parent_start(struct parent *p, struct err *e)
 {
-	struct stat st;
 	int rc = parent_dirs(p, e);
 
 	if (rc == 0)
@@ -435,12 +445,10 @@ static int parent_start(struct parent *p, struct err *e)
 		rc = parent_kernel(p, e);
 	if (rc < 0)
 		return rc;
-	p->initialised = fstatat(p->state_dir, "vault.key", &st, AT_SYMLINK_NOFOLLOW) == 0;
+	p->initialised = vaultkey_there(p);
 	rc = proc_start_trusted(p, e);
-	if (rc == 0 && p->initialised)
-		rc = parent_publish(p, e);
-	if (rc == 0 && p->initialised)
-		rc = parent_serve(p, e);
+	if (rc == 0 && p->initialised && !p->locked)
+		rc = parent_opened(p, e);
 	return rc < 0 ? rc : ctl_open(p, e);
 }
 

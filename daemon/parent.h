@@ -92,7 +92,10 @@ struct parent {
 	int signal_fd, lock_fd, control_fd;
 	int state_dir, run_dir, workspaces_dir, trust_dir, vault_dir, guards_dir, current_dir,
 		tls_dir;
-	bool initialised;
+	bool initialised; /* there is a vault */
+	bool locked;	  /* it waits for its passphrase */
+	bool serving;	  /* it was open once: audit chain, workspaces, resolver and proxies are there */
+	uint64_t vault_seen; /* the newest of its changes (vaultkey.h) */
 	bool stopping;
 	uint8_t public_key[SIGN_PUBLIC_LEN];
 	struct proc procs[PROC_MAX];
@@ -114,10 +117,8 @@ struct parent {
 int parent_main(const char *config_file);
 
 /* After the vault was opened: takes the public key and the CA certificate from the keeper, writes signing.pub, ca.pem
- * and the trust files for guarded programs. */
-int parent_publish(struct parent *p, struct err *e) must_check;
-/* Then: audit chain, workspaces, resolver, proxies. */
-int parent_serve(struct parent *p, struct err *e) must_check;
+ * and the trust files for guarded programs. The first time then: audit chain, workspaces, resolver, proxies. */
+int parent_opened(struct parent *p, struct err *e) must_check;
 
 /* An audit line of the parent (admin or kernel); a failed write is logged and makes administration refuse. */
 int parent_audit(struct parent *p, const struct audit_entry *en) must_check;

@@ -11,6 +11,7 @@
 #include "guards.h"
 #include "log.h"
 #include "origin.h"
+#include "vaultkey.h"
 #include "workspaces.h"
 
 #include <assert.h>
@@ -356,24 +357,6 @@ void proc_unhold(struct parent *p, const char *key)
 
 /* ---- the keeper ---- */
 
-static int proc_vault_open(struct parent *p, struct err *e)
-{
-	auto_close int fd = openat(p->state_dir, "vault.key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct rpc_admin admin = {0};
-	struct stat st;
-
-	if (fd < 0)
-		return err_set(e, -errno,
-			       "cannot open %s/vault.key (%s); restore it from your backup",
-			       p->cfg.state_dir, strerror(errno));
-	if (fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 077))
-		return err_set(
-			e, -EPERM,
-			"%s/vault.key must belong to root and be closed to others (chmod 600)",
-			p->cfg.state_dir);
-	return proc_ask(p, RPC_VAULT_OPEN, &admin, sizeof(admin), fd, 0, NULL, NULL, e);
-}
-
 static int proc_keeper_start(struct parent *p, struct err *e)
 {
 	struct proc *c = proc_of(p, PROC_KEEPER);
@@ -384,7 +367,7 @@ static int proc_keeper_start(struct parent *p, struct err *e)
 		if (rc < 0)
 			return err_set(e, rc, "the keeper is gone");
 		if (p->initialised)
-			rc = proc_vault_open(p, e);
+			rc = vaultkey_open(p, e);
 	}
 	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0))
 		return err_set(e, -EIO, "the keeper did not take the workspaces");
@@ -694,7 +677,8 @@ static bool proc_may_start(struct parent *p, const struct proc *c)
 {
 	if (c->role != PROC_PROXY)
 		return true;
-	return proc_of(p, PROC_KEEPER)->ready && proc_of(p, PROC_RESOLVER)->ready;
+	/* Its audit key comes from an open vault. */
+	return !p->locked && proc_of(p, PROC_KEEPER)->ready && proc_of(p, PROC_RESOLVER)->ready;
 }
 
 uint64_t proc_turn(struct parent *p, uint64_t now_ms)
@@ -774,6 +758,7 @@ static int proc_admin_done(void *ctx, uint32_t peer, struct rpc_msg *m)
 	a->tail[m->tail_len] = '\0';
 	a->len = m->tail_len;
 	a->rc = d->rc;
+	vaultkey_seen(a->p, d->generation);
 	a->done = true;
 	return 0;
 }

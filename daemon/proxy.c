@@ -404,10 +404,10 @@ static int boss_secret_changed(void *ctx, uint32_t peer, struct rpc_msg *m)
 	const struct rpc_secret_ref *s = m->body;
 
 	(void)peer;
-	if (!rpc_str_ok(s->workspace, sizeof(s->workspace)) || !rpc_str_ok(s->name, sizeof(s->name)))
+	if (!rpc_str_ok(s->workspace, sizeof(s->workspace)) || !memchr(s->name, '\0', sizeof(s->name)))
 		return -EPROTO;
 	who_secret_changed(&p->who, s->workspace);
-	creds_forget(p->creds, 0, s->name);
+	creds_forget(p->creds, 0, s->name[0] ? s->name : NULL);
 	return 0;
 }
 

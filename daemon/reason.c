@@ -109,6 +109,14 @@ static const char *const sentences[] = {
 	[REASON_CLIENT_TLS] = "The TLS handshake with the client failed; most often it does not trust our CA. Start it "
 			      "with: agentsecrets run -- <command>",
 	[REASON_VAULT] = "The vault could not be read, so no credential was sent to %s. Run: agentsecrets doctor",
+	[REASON_VAULT_LOCKED] = "The vault is locked, so no credential was sent to %s. To unlock it, run: agentsecrets vault "
+				"unlock",
+	[REASON_KEYRING_LOCKED] = "The keyring that holds the credential for %s is locked. Its owner unlocks it, and the "
+				  "request can be made again",
+	[REASON_KEYRING_AWAY] = "Nobody answers for the keyring that holds the credential for %s. In its owner's session, "
+				"start: agentsecrets-secret-service",
+	[REASON_COMMAND] = "The command that yields the credential for %s failed, and nothing was sent. To see how, run: "
+			   "agentsecrets log",
 	[REASON_INTERNAL] = "The request to %s was refused because of an internal error. Run: agentsecrets doctor",
 	[REASON_UDP] = "UDP is allowed for DNS alone, and was blocked",
 	[REASON_FAMILY] = "This address family is not allowed, and was blocked",

@@ -43,6 +43,10 @@
 	X(CLIENT_CLOSED, "client_closed")                                                          \
 	X(CLIENT_TLS, "client_tls_failed")		/* most often: it does not trust our CA */     \
 	X(VAULT, "vault_unavailable")                                                              \
+	X(VAULT_LOCKED, "vault_locked")			/* its passphrase is not given yet */          \
+	X(KEYRING_LOCKED, "keyring_locked")		/* of the workspace's owner */                 \
+	X(KEYRING_AWAY, "keyring_unavailable")		/* its helper does not run */                  \
+	X(COMMAND, "secret_command_failed")		/* that yields the value */                    \
 	X(INTERNAL, "internal_error")                                                              \
 	/* the kernel's, EG_REASON_* of egress.h */                                                \
 	X(UDP, "udp_blocked")                                                                      \

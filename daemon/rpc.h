@@ -46,7 +46,7 @@ enum rpc_op {
 	RPC_WORKSPACE_GONE, /* struct rpc_workspace */
 	RPC_GUARD,          /* struct rpc_guard: a guard and its workspace */
 	RPC_GUARD_GONE,     /* struct rpc_guard */
-	RPC_SECRET_CHANGED, /* struct rpc_secret_ref: drop what was cached of it */
+	RPC_SECRET_CHANGED, /* struct rpc_secret_ref: drop what was cached of it; no name: of all */
 	RPC_AUDIT_KEY,      /* struct rpc_audit_key: to every process that writes the audit log */
 	RPC_GO,             /* empty: drop what is left, lock, serve */
 	/* child → parent */
@@ -55,9 +55,10 @@ enum rpc_op {
 	RPC_STATS,      /* struct rpc_stats: answer to RPC_STATS_ASK */
 	/* parent ↔ keeper: administration, one at a time, answered by RPC_ADMIN_DONE */
 	RPC_STATS_ASK = 30, /* empty; every child answers RPC_STATS */
-	RPC_VAULT_INIT, /* struct rpc_admin: make vault, signing key, CA, audit key; -EEXIST when there is a
-			   * vault. tail = the 32 bytes of the vault key, for the parent's key file */
-	RPC_VAULT_OPEN,    /* struct rpc_admin + fd of the key file, read-only */
+	RPC_VAULT_INIT, /* struct rpc_admin + fd of a new key file: make vault, signing key, CA, audit key;
+			 * -EEXIST when there is a vault */
+	RPC_VAULT_OPEN, /* struct rpc_admin + fd to read the key or the passphrase from. -ENOKEY: it opens otherwise;
+			 * -EKEYREJECTED: another key; -ESTALE: an older file; -EAGAIN: too soon after a wrong one */
 	RPC_SECRET_SET,    /* struct rpc_secret_ref + fd of a pipe with the value */
 	RPC_SECRET_DELETE, /* struct rpc_secret_ref */
 	RPC_SECRET_LIST,   /* struct rpc_secret_ref (name empty): tail = names, NUL after each */
@@ -66,6 +67,11 @@ enum rpc_op {
 	RPC_SIGN_KEY, /* empty: tail = 32 public key bytes */
 	RPC_AUDIT_DERIVE,   /* struct rpc_audit_key (key empty): tail = 32 key bytes */
 	RPC_WORKSPACE_DROP, /* struct rpc_workspace: delete all its secrets */
+	RPC_VAULT_REWRAP, /* struct rpc_admin + fd as in OPEN: from now on that opens it, and nothing else */
+	RPC_VAULT_LOCK,    /* empty: forget the keys; requests for its values get -ENOKEY */
+	RPC_VAULT_STATE,   /* empty: tail = struct rpc_vault_state, without a key too */
+	RPC_VAULT_BACKUP,  /* empty + fd of an empty file: the sealed vault is written there */
+	RPC_VAULT_RESTORE, /* empty + fd of a backup, read-only */
 	RPC_ADMIN_DONE, /* struct rpc_done + tail: what was asked for, or the sentence of the error */
 	/* proxy → keeper, and the answers */
 	RPC_LEAF_KEY =
@@ -91,17 +97,17 @@ enum rpc_op {
 	RPC_HOLD_ITEM, /* struct rpc_hold + fd */
 	RPC_HOLD_END,  /* empty; from the parent: close all and end */
 	/* parent → keeper: where the values of a workspace are (backend.h) */
-	RPC_PLACE = 80,	    /* struct rpc_place: the vault, or a keyring whose helper is away */
-	RPC_PLACE_DIR,	    /* struct rpc_place + fd of the directory */
-	RPC_PLACE_HELPER,   /* struct rpc_place + fd: the helper's other end */
-	RPC_COMMAND,	    /* struct rpc_command: a secret's value is what a command says, or is so no more */
+	RPC_PLACE = 80,   /* struct rpc_place: the vault, or a keyring whose helper is away */
+	RPC_PLACE_DIR,    /* struct rpc_place + fd of the directory */
+	RPC_PLACE_HELPER, /* struct rpc_place + fd: the helper's other end */
+	RPC_COMMAND, /* struct rpc_command: a secret's value is what a command says, or is so no more */
 	RPC_COMMAND_OUTPUT, /* struct rpc_command_run + fd: the pipe of one that was started */
 	RPC_COMMAND_END,    /* struct rpc_command_run: it has ended, or did not start */
 	/* keeper → parent */
 	RPC_COMMAND_RUN, /* struct rpc_command_run: the parent finds the command in its own table */
 	/* keeper → helper, answered by RPC_HELPER_DONE with the same id */
-	RPC_HELPER_GET,	   /* struct rpc_secret_ref */
-	RPC_HELPER_SET,	   /* struct rpc_secret_ref + tail: the value */
+	RPC_HELPER_GET,    /* struct rpc_secret_ref */
+	RPC_HELPER_SET,    /* struct rpc_secret_ref + tail: the value */
 	RPC_HELPER_DELETE, /* struct rpc_secret_ref */
 	RPC_HELPER_LIST,   /* struct rpc_secret_ref, name empty */
 	RPC_HELPER_DONE,   /* struct rpc_done + tail: value; names, NUL after each; nothing */
@@ -174,13 +180,31 @@ struct rpc_audit_key {
 };
 
 struct rpc_admin {
-	uint32_t vault_key_fd_kind; /* 0: raw key file of 32 bytes */
+	uint32_t kind;        /* enum vaultrec_wrap_kind */
+	uint32_t passes, kib; /* REWRAP to a passphrase: what it costs */
+	uint64_t seen;        /* OPEN: the newest generation there was; an older file is refused */
+};
+
+#define RPC_VAULT_WRAPS_MAX 8
+struct rpc_vault_state {
+	uint8_t open;
+	uint8_t there; /* 0: no file; the rest is 0 then */
+	uint8_t wraps;
+	uint8_t pad[5];
+	uint64_t generation;
+	uint32_t records;
+	uint32_t wait_ms; /* until another passphrase may be tried */
+	struct {
+		uint32_t kind; /* enum vaultrec_wrap_kind */
+		uint32_t passes, kib;
+	} wrap[RPC_VAULT_WRAPS_MAX];
 };
 
 struct rpc_done {
-	int32_t rc;        /* 0 or negative errno */
-	int32_t status;	   /* RPC_CREDENTIAL_VALUE, -ECHILD: how the secret's command ended; else 0 */
-	uint32_t tail_len; /* bytes that follow */
+	int32_t rc;     /* 0 or negative errno */
+	int32_t status; /* RPC_CREDENTIAL_VALUE, -ECHILD: how the secret's command ended; else 0 */
+	uint32_t tail_len;   /* bytes that follow */
+	uint64_t generation; /* RPC_ADMIN_DONE: the vault file's, 0 when it is not open; else 0 */
 };
 
 struct rpc_lease {
@@ -242,23 +266,24 @@ struct rpc_place {
 struct rpc_command {
 	char workspace[RPC_WORKSPACE_MAX];
 	char name[RPC_NAME_MAX];
-	uint8_t there;	  /* 0: the secret has no command any more */
-	uint32_t ttl_s;	  /* its value is kept so long; 0: asked each time */
+	uint8_t there;  /* 0: the secret has no command any more */
+	uint32_t ttl_s; /* its value is kept so long; 0: asked each time */
 	uint32_t timeout_s;
 };
 
 struct rpc_command_run {
 	uint32_t serial; /* the keeper's, of one run; 0 never */
-	int32_t rc;	 /* END: 0 it ended, or why it was not started or was stopped */
-	int32_t status;	 /* END: exit status, 256 + signal */
+	int32_t rc;      /* END: 0 it ended, or why it was not started or was stopped */
+	int32_t status;  /* END: exit status, 256 + signal */
 	char workspace[RPC_WORKSPACE_MAX]; /* RUN; else empty */
 	char name[RPC_NAME_MAX];
 };
 
 struct rpc_stats {
-	uint64_t vault_reads;   /* keeper: values taken out of the vault for a credential */
-	uint64_t dir_reads, helper_reads, command_reads, command_runs; /* keeper: the same, elsewhere */
-	uint64_t leaves_signed; /* keeper */
+	uint64_t vault_reads; /* keeper: values taken out of the vault for a credential */
+	uint64_t dir_reads, helper_reads, command_reads,
+		command_runs;                           /* keeper: the same, elsewhere */
+	uint64_t leaves_signed;                         /* keeper */
 	uint64_t requests, denied, connections, active; /* proxy */
 	uint64_t queries, upstream_queries;             /* resolver */
 };

@@ -1,6 +1,7 @@
 /* values.c: see values.h. */
 #include "values.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void values_drop_others(struct conn *c)
@@ -29,6 +30,47 @@ void values_drop_known(struct conn *c)
 	c->x->known_made = false;
 }
 
+/* What the keeper's "no" means. */
+static void values_refused(struct request *rq, int rc, const struct rpc_done *d)
+{
+	char *said = rq->c->x->said;
+	size_t cap = sizeof(rq->c->x->said);
+
+	rq->refused = true;
+	rq->refusal = REASON_VAULT;
+	switch (rc) {
+	case -ENOENT:
+		rq->refusal = REASON_SECRET_UNKNOWN;
+		return;
+	case -EACCES:
+		rq->refusal = REASON_SECRET_HOST;
+		return;
+	case -ENOKEY:
+		rq->refusal = REASON_VAULT_LOCKED;
+		return;
+	case -ENOLCK:
+		rq->refusal = REASON_KEYRING_LOCKED;
+		return;
+	case -EHOSTDOWN:
+		rq->refusal = REASON_KEYRING_AWAY;
+		return;
+	case -ECHILD:
+	case -ETIMEDOUT:
+		rq->refusal = REASON_COMMAND;
+		break;
+	default:
+		return;
+	}
+	if (rc == -ETIMEDOUT)
+		(void)snprintf(said, cap, "no value came in time");
+	else if (!d || d->status == 0)
+		(void)snprintf(said, cap, "the secret's command could not be started");
+	else if (d->status < 256)
+		(void)snprintf(said, cap, "the secret's command ended with status %d", d->status);
+	else
+		(void)snprintf(said, cap, "the secret's command was ended by signal %d", d->status - 256);
+}
+
 static void values_on_value(struct ask *a, int rc, const void *body, const uint8_t *tail,
 			    size_t tail_len)
 {
@@ -36,7 +78,6 @@ static void values_on_value(struct ask *a, int rc, const void *body, const uint8
 	struct creds *creds = rq->c->p->creds;
 	uint32_t i = 0;
 
-	(void)body;
 	while (rq->values[i].p)
 		i++;
 	if (rc == 0)
@@ -44,10 +85,7 @@ static void values_on_value(struct ask *a, int rc, const void *body, const uint8
 	if (rc == 0) {
 		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
 	} else {
-		rq->refused = true;
-		rq->refusal = rc == -ENOENT   ? REASON_SECRET_UNKNOWN
-			      : rc == -EACCES ? REASON_SECRET_HOST
-					      : REASON_VAULT;
+		values_refused(rq, rc, body);
 	}
 	conn_step(rq->c);
 }
@@ -105,15 +143,13 @@ static void values_on_other(struct ask *a, int rc, const void *body, const uint8
 	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
 	struct creds *creds = rq->c->p->creds;
 
-	(void)body;
 	if (rc == 0)
 		rc = creds_hold(creds, tail, tail_len, &rq->others[rq->other]);
 	if (rc == 0) {
 		creds_lease(creds, &a->body.credential, &rq->others[rq->other],
 			    rq->c->p->loop.now_ms);
 	} else if (rc != -ENOENT) { /* that is: bound, but it has no value */
-		rq->refused = true;
-		rq->refusal = REASON_VAULT;
+		values_refused(rq, rc, body);
 	}
 	rq->other++;
 	conn_step(rq->c);

@@ -291,6 +291,10 @@ static int vault_key_ok(const struct vault_key *key, bool made, struct err *e)
 		if (len > VAULT_PHRASE_MAX)
 			return err_set(e, -EINVAL, "a passphrase has at most %d bytes",
 				       VAULT_PHRASE_MAX);
+		if (made && len < VAULT_PHRASE_MIN)
+			return err_set(e, -EINVAL,
+				       "a passphrase has at least %d bytes; take several words",
+				       VAULT_PHRASE_MIN);
 		if (made && !vaultrec_cost_ok(&key->cost))
 			return err_set(
 				e, -EINVAL,

@@ -21,6 +21,7 @@
 #define VAULT_BACKUP  "vault.bak"
 
 #define VAULT_OLD        "vault.old" /* what vault_restore() replaced */
+#define VAULT_PHRASE_MIN 8
 #define VAULT_PHRASE_MAX 1024
 
 struct vault;

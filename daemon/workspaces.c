@@ -291,6 +291,20 @@ static int workspaces_tell_all(struct parent *p, const struct workspace *w, bool
 	return 0;
 }
 
+void workspaces_secrets_changed(struct parent *p)
+{
+	size_t i;
+
+	for (i = 0; i < PARENT_WORKSPACES_MAX; i++) {
+		struct rpc_secret_ref ref = {0};
+
+		if (!p->workspaces[i].rules)
+			continue;
+		(void)snprintf(ref.workspace, sizeof(ref.workspace), "%s", p->workspaces[i].rules->workspace);
+		proc_tell_role(p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);
+	}
+}
+
 /* ---- changes ---- */
 
 /* Signs w's bytes; the keeper reads them itself and refuses a document that is not what the message says. */

@@ -31,6 +31,9 @@ int workspaces_copy(const struct workspace *w, struct rules **ret, struct err *e
 /* Checks what stands on disk against what is in force. 0: the same and good; else the sentence. */
 int workspaces_verify(struct parent *p, const struct workspace *w, struct err *e) must_check;
 
+/* Every secret of every workspace may have another value now: proxies drop what they have. */
+void workspaces_secrets_changed(struct parent *p);
+
 /* Sends all documents and guards to one child. */
 int workspaces_tell(struct parent *p, struct proc *to) must_check;
 

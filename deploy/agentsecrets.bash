@@ -23,7 +23,7 @@ _agentsecrets()
 	}
 	help=$(agentsecrets "${words[@]}" --help 2>/dev/null) || return
 	while IFS= read -r line; do
-		if [[ $cur == -* && $line =~ (--[a-z]+) ]]; then
+		if [[ $cur == -* && $line =~ (--[a-z-]+) ]]; then
 			next+=("${BASH_REMATCH[1]}")
 		elif [[ $cur != -* && $line =~ ^\ \ ([a-z][a-z\ ]*[a-z])\ \  ]]; then
 			line=${BASH_REMATCH[1]}

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import secrets
+import shlex
+import subprocess
 import urllib.parse
 
 from lab import PEERS, TRAPS, wait_for
@@ -16,6 +19,40 @@ def curl(lab, url, *args, **kw):
     p = lab.agent("curl", "-sS", "-m", "25", "-w", "\n%{http_code}", *args, url, **kw)
     body, _, code = p.stdout.rpartition("\n")
     return int(code) if code.isdigit() else 0, body, p
+
+
+class Agent:
+    """One shell inside `run`, for requests of the same agent before and after something happened outside."""
+
+    def __init__(self, lab, **kw):
+        self.p = lab.agent_start("sh", stdin=subprocess.PIPE, **kw)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.stdin.close()
+        self.p.wait(30)
+        self.p.stdout.close()
+        self.p.stderr.close()
+
+    def sh(self, command):
+        """Its stdout."""
+        end = f"end-{secrets.token_hex(8)}"
+        self.p.stdin.write(f"{command}\nprintf '\\n%s\\n' {end}\n".encode())
+        self.p.stdin.flush()
+        said = b""
+        while not said.endswith(f"\n{end}\n".encode()):
+            more = self.p.stdout.read1(65536)
+            assert more, f"the agent ended: {said!r} {self.p.stderr.read()!r}"
+            said += more
+        return said[:-len(end) - 2].decode(errors="replace")
+
+    def curl(self, url, *args):
+        """(status, body)."""
+        words = " ".join(shlex.quote(a) for a in ("curl", "-sS", "-m", "25", "-w", "\n%{http_code}", *args, url))
+        body, _, code = self.sh(words).rpartition("\n")
+        return int(code), body
 
 
 def reason(body):

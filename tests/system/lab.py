@@ -225,6 +225,7 @@ class Daemon:
             self.config[key] = {**self.config[key], **value} if isinstance(value, dict) and key in self.config else value
         self.config_file.write_text(json.dumps(self.config, indent=1))
         self.proc = None
+        self.environment = {}  # of the daemon, beside the lab's
         self.pids = {}
         lab.daemons.append(self)
 
@@ -232,7 +233,7 @@ class Daemon:
         """Starts it and waits until it serves."""
         with open(self.stderr, "ab") as err:
             self.proc = self.lab.spawn("box", [str(BUILD / "agentsecretsd"), "--config", str(self.config_file)],
-                                       stdout=err, stderr=err, track=False)
+                                       stdout=err, stderr=err, track=False, env=self.lab.env(**self.environment))
         wait_for("the daemon's first answer; its messages:\n" + self.messages(), self.serving, 20)
         return self
 
@@ -405,6 +406,13 @@ class Lab:
         p = subprocess.run(self.argv(args, ns, uid), input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            env=self.cli_env(daemon, env), timeout=timeout, check=False, cwd=self.home, **kw)
         p.stdout, p.stderr = p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
+        return p
+
+    def cli_start(self, *args, daemon=None, **kw):
+        """The same, in the background."""
+        p = subprocess.Popen(self.argv(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.cli_env(daemon, None),
+                             cwd=self.home, **kw)
+        self.procs.append(p)
         return p
 
     def must(self, *args, **kw):

@@ -5,6 +5,7 @@
 #include "fdio.h"
 #include "rules.h"
 #include "sign.h"
+#include "vaultrec.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -14,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -34,6 +36,8 @@ static struct answer {
 	struct rpc_done done;
 	struct rpc_stats stats;
 	struct rpc_former note;
+	struct rpc_command_run run;
+	struct rpc_secret_ref ref;
 	uint8_t tail[RPC_TAIL_MAX + 1];
 	size_t tail_len;
 } got;
@@ -64,6 +68,14 @@ static bool hear(int sock)
 		assert_true((size_t)n >= body + sizeof(got.note));
 		memcpy(&got.note, buf + body, sizeof(got.note));
 		body += sizeof(got.note);
+		got.tail_len = (size_t)n - body;
+		memcpy(got.tail, buf + body, got.tail_len);
+	} else if (head.op == RPC_COMMAND_RUN) {
+		assert_int_equal((size_t)n, body + sizeof(got.run));
+		memcpy(&got.run, buf + body, sizeof(got.run));
+	} else if (head.op >= RPC_HELPER_GET && head.op <= RPC_HELPER_LIST) {
+		memcpy(&got.ref, buf + body, sizeof(got.ref));
+		body += sizeof(got.ref);
 		got.tail_len = (size_t)n - body;
 		memcpy(got.tail, buf + body, got.tail_len);
 	} else if (head.op != RPC_READY) {
@@ -333,15 +345,26 @@ static void test_before_init(void **state)
 	assert_int_equal(leaf(GUARD, "api.stripe.com"), -ENOKEY);
 }
 
+/* Asks with a descriptor that yields these bytes. */
+static int ask_with(uint16_t op, const struct rpc_admin *admin, const void *p, size_t len)
+{
+	int fd = fdio_memfd("key", p, len, NULL, 0), rc;
+
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	rc = ask(op, admin, admin ? sizeof(*admin) : 0, fd);
+	close(fd);
+	return rc;
+}
+
 static void test_init(void **state)
 {
-	struct rpc_admin admin = {0};
+	struct rpc_admin admin = {.kind = VAULTREC_WRAP_KEYFILE};
 
 	(void)state;
-	assert_int_equal(ask(RPC_VAULT_INIT, &admin, sizeof(admin), -1), 0);
-	assert_int_equal(got.tail_len, 32);
-	memcpy(vault_key, got.tail, 32);
-	assert_int_equal(ask(RPC_VAULT_INIT, &admin, sizeof(admin), -1), -EEXIST);
+	memset(vault_key, 0x5a, sizeof(vault_key));
+	assert_int_equal(ask_with(RPC_VAULT_INIT, &admin, vault_key, 31), -EINVAL);
+	assert_int_equal(ask_with(RPC_VAULT_INIT, &admin, vault_key, 32), 0);
+	assert_int_equal(ask_with(RPC_VAULT_INIT, &admin, vault_key, 32), -EEXIST);
 	assert_int_equal(ask(RPC_SIGN_KEY, NULL, 0, -1), 0);
 	assert_int_equal(got.tail_len, SIGN_PUBLIC_LEN);
 	memcpy(public_key, got.tail, SIGN_PUBLIC_LEN);
@@ -567,21 +590,17 @@ static void test_audit_keys(void **state)
 
 static int open_vault(const void *key, size_t len)
 {
-	struct rpc_admin admin = {0};
-	int fd = fdio_memfd("key", key, len, NULL, 0), rc;
+	struct rpc_admin admin = {.kind = VAULTREC_WRAP_KEYFILE};
 
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	rc = ask(RPC_VAULT_OPEN, &admin, sizeof(admin), fd);
-	close(fd);
-	return rc;
+	return ask_with(RPC_VAULT_OPEN, &admin, key, len);
 }
 
 /* The daemon ends; the next one opens what there is. */
 static void test_again(void **state)
 {
-	struct rpc_admin admin = {0};
-	uint64_t number;
+	struct rpc_admin admin = {.kind = VAULTREC_WRAP_KEYFILE};
 	uint8_t wrong[33] = {1};
+	uint64_t number;
 
 	(void)state;
 	assert_int_equal(end(), 0);
@@ -590,7 +609,10 @@ static void test_again(void **state)
 	assert_int_equal(open_vault(wrong, 33), -E2BIG);
 	assert_int_equal(open_vault(vault_key, 31), -EINVAL);
 	assert_int_equal(open_vault("", 0), -EINVAL);
-	assert_int_equal(ask(RPC_VAULT_INIT, &admin, sizeof(admin), -1), -EEXIST);
+	assert_int_equal(ask_with(RPC_VAULT_INIT, &admin, vault_key, 32), -EEXIST);
+	admin.seen = UINT64_MAX; /* the file is an older copy, then */
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &admin, vault_key, 32), -ESTALE);
+	assert_non_null(strstr((char *)got.tail, "older copy"));
 	assert_int_equal(open_vault(vault_key, 32), 0);
 	force(3, true);
 	guard(GUARD, "demo");
@@ -630,6 +652,352 @@ static void test_again(void **state)
 	assert_int_equal(open_vault(vault_key, 32), 0); /* again, after the lock */
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
+}
+
+static struct rpc_vault_state vault_state(void)
+{
+	struct rpc_vault_state s;
+
+	assert_int_equal(ask(RPC_VAULT_STATE, NULL, 0, -1), 0);
+	assert_int_equal(got.tail_len, sizeof(s));
+	memcpy(&s, got.tail, sizeof(s));
+	return s;
+}
+
+#define STRIPE GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER
+
+/* Locked: nothing is given, nothing is lost; wrong passphrases cost time. */
+static void test_lock(void **state)
+{
+	static const char right[] = "correct horse battery staple",
+			  wrong[] = "correct horse battery stable";
+	struct rpc_admin phrase = {.kind = VAULTREC_WRAP_PASSPHRASE, .passes = 1, .kib = 8192},
+			 none = {.kind = 9};
+	struct rpc_vault_state s = vault_state();
+
+	(void)state;
+	assert_true(s.open && s.there && s.wraps == 1 && s.wrap[0].kind == VAULTREC_WRAP_KEYFILE);
+	assert_int_equal(ask_with(RPC_VAULT_REWRAP, &phrase, "short", 5), -EINVAL);
+	assert_int_equal(ask_with(RPC_VAULT_REWRAP, &phrase, "two\nlines of it", 15), -EINVAL);
+	assert_int_equal(ask_with(RPC_VAULT_REWRAP, &phrase, right, strlen(right)), 0);
+	assert_int_equal(got.done.generation, s.generation + 1);
+	assert_int_equal(ask(RPC_VAULT_LOCK, NULL, 0, -1), 0);
+	s = vault_state();
+	assert_true(!s.open && s.there && s.wraps == 1 &&
+		    s.wrap[0].kind == VAULTREC_WRAP_PASSPHRASE);
+	assert_int_equal(s.wrap[0].kib, 8192);
+	assert_int_equal(credential(STRIPE), -ENOKEY);
+	assert_int_equal(set("demo", "STRIPE_KEY", "x"), -ENOKEY);
+	leaf_key();
+	assert_int_equal(leaf(GUARD, "api.stripe.com"), 0); /* so that the refusal can be read */
+	assert_int_equal(open_vault(vault_key, 32), -ENOKEY);
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &phrase, wrong, strlen(wrong)), -EKEYREJECTED);
+	assert_null(memmem(got.tail, got.tail_len, "stable", 6));
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &phrase, right, strlen(right)), -EAGAIN);
+	s = vault_state();
+	assert_true(s.wait_ms > 0 && s.wait_ms <= 1000);
+	usleep(s.wait_ms * 1000 + 10000);
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &phrase, wrong, strlen(wrong)), -EKEYREJECTED);
+	s = vault_state();
+	assert_true(s.wait_ms > 1000 && s.wait_ms <= 2000);
+	usleep(s.wait_ms * 1000 + 10000);
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &phrase, right, strlen(right)), 0);
+	assert_int_equal(credential(STRIPE), 0);
+	assert_memory_equal(got.tail, "changed after the lock", 22);
+	say(boss, RPC_VAULT_OPEN, 1, &none, sizeof(none),
+	    dir); /* no such kind: the contract is broken */
+	assert_false(hear(boss));
+	assert_int_equal(end(), 0);
+	start();
+	go();
+	assert_int_equal(ask_with(RPC_VAULT_OPEN, &phrase, right, strlen(right)), 0);
+	force(3, true);
+	guard(GUARD, "demo");
+	proxy_new(0);
+}
+
+static void test_backup(void **state)
+{
+	uint8_t bytes[65536];
+	int fd = openat(dir, "backup", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(ask(RPC_VAULT_BACKUP, NULL, 0, fd), 0);
+	n = pread(fd, bytes, sizeof(bytes), 0);
+	assert_true(n > 300 && (size_t)n < sizeof(bytes));
+	assert_null(memmem(bytes, (size_t)n, "changed after", 13));
+	assert_int_equal(set("demo", "STRIPE_KEY", "newer"), 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.op, RPC_FORMER);
+	bytes[100] ^= 1;
+	assert_int_equal(ask_with(RPC_VAULT_RESTORE, NULL, bytes, (size_t)n), -EBADMSG);
+	bytes[100] ^= 1;
+	assert_int_equal(ask_with(RPC_VAULT_RESTORE, NULL, bytes, (size_t)n - 1), -EBADMSG);
+	assert_int_equal(ask(RPC_VAULT_RESTORE, NULL, 0, dir), -EINVAL);
+	assert_int_equal(credential(STRIPE), 0);
+	assert_memory_equal(got.tail, "newer", 5);
+	assert_int_equal(ask_with(RPC_VAULT_RESTORE, NULL, bytes, (size_t)n), 0);
+	assert_int_equal(credential(STRIPE), 0);
+	assert_memory_equal(got.tail, "changed after the lock", 22);
+	close(fd);
+	(void)unlinkat(dir, "backup", 0);
+}
+
+static void place(enum rpc_place_kind kind, uint16_t op, int fd)
+{
+	struct rpc_place q = {.workspace = "demo", .kind = kind};
+
+	say(boss, op, 0, &q, sizeof(q), fd);
+	sync_boss();
+}
+
+static void file_in(int d, const char *name, const char *text)
+{
+	int fd = openat(d, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* A directory as Kubernetes mounts it; nothing but it is ever read. */
+static void test_directory(void **state)
+{
+	static const char *const made[] = {"mnt/STRIPE_KEY",     "mnt/..data",
+					   "mnt/..a/STRIPE_KEY", "mnt/..b/STRIPE_KEY",
+					   "mnt/..a/PEM",        "mnt/notes"};
+	uint64_t reads = vault_reads();
+	struct rpc_secret_ref all = {.workspace = "demo"};
+	size_t i;
+	int d;
+
+	(void)state;
+	assert_int_equal(mkdirat(dir, "mnt", 0755), 0);
+	assert_int_equal(mkdirat(dir, "mnt/..a", 0755), 0);
+	assert_int_equal(mkdirat(dir, "mnt/..b", 0755), 0);
+	d = openat(dir, "mnt", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	file_in(d, "..a/STRIPE_KEY", "first\n");
+	file_in(d, "..b/STRIPE_KEY", "second");
+	file_in(d, "notes", "x");
+	assert_int_equal(symlinkat("..a", d, "..data"), 0);
+	assert_int_equal(symlinkat("..data/STRIPE_KEY", d, "STRIPE_KEY"), 0);
+	place(RPC_PLACE_MOUNTED, RPC_PLACE_DIR, d);
+	assert_int_equal(credential(STRIPE), 0);
+	assert_int_equal(got.tail_len, 5);
+	assert_memory_equal(got.tail, "first", 5);
+	/* The swap: in force with the next read. */
+	assert_int_equal(symlinkat("..b", d, "..data_tmp"), 0);
+	assert_int_equal(renameat(d, "..data_tmp", d, "..data"), 0);
+	assert_int_equal(credential(STRIPE), 0);
+	assert_memory_equal(got.tail, "second", 6);
+	assert_int_equal(ask(RPC_SECRET_LIST, &all, sizeof(all), -1), 0);
+	assert_int_equal(got.tail_len, sizeof("STRIPE_KEY"));
+	assert_int_equal(set("demo", "STRIPE_KEY", "x"), -EROFS);
+	/* Judged first: nothing is opened for who may not have it. */
+	assert_int_equal(
+		credential(GUARD, "STRIPE_KEY", "evil.example.com", 443, RULES_SLOT_HEADER),
+		-EACCES);
+	/* Links that lead out, files that are none, values that cannot be one. */
+	assert_int_equal(unlinkat(d, "STRIPE_KEY", 0), 0);
+	assert_int_equal(credential(STRIPE), -ENOENT);
+	assert_int_equal(symlinkat("/etc/passwd", d, "STRIPE_KEY"), 0);
+	assert_int_equal(credential(STRIPE), -EXDEV);
+	assert_int_equal(unlinkat(d, "STRIPE_KEY", 0), 0);
+	assert_int_equal(symlinkat("../vault.bin", d, "STRIPE_KEY"), 0);
+	assert_int_equal(credential(STRIPE), -EXDEV);
+	assert_int_equal(unlinkat(d, "STRIPE_KEY", 0), 0);
+	assert_int_equal(mkfifoat(d, "STRIPE_KEY", 0644), 0);
+	assert_int_equal(credential(STRIPE), -EBADMSG);
+	assert_int_equal(unlinkat(d, "STRIPE_KEY", 0), 0);
+	file_in(d, "STRIPE_KEY", "two\nlines");
+	assert_int_equal(credential(STRIPE), -EINVAL);
+	file_in(d, "STRIPE_KEY", "");
+	assert_int_equal(credential(STRIPE), -EINVAL);
+	assert_int_equal(vault_reads(), reads);
+	assert_int_equal(got.stats.dir_reads, 2);
+	for (i = 0; i < ARRAY_SIZE(made); i++)
+		(void)unlinkat(dir, made[i], 0);
+	(void)unlinkat(dir, "mnt/..a", AT_REMOVEDIR);
+	(void)unlinkat(dir, "mnt/..b", AT_REMOVEDIR);
+	assert_int_equal(unlinkat(dir, "mnt", AT_REMOVEDIR), 0);
+	assert_int_equal(credential(STRIPE), -ENOENT); /* and the directory itself is gone */
+	close(d);
+	place(RPC_PLACE_FILE, RPC_PLACE, -1);
+	assert_int_equal(credential(STRIPE), 0);
+}
+
+static void want(uint32_t id)
+{
+	struct rpc_credential q = {.guard = GUARD,
+				   .port = 443,
+				   .slot = RULES_SLOT_HEADER,
+				   .name = "STRIPE_KEY",
+				   .host = "api.stripe.com"};
+
+	say(proxy, RPC_CREDENTIAL, id, &q, sizeof(q), -1);
+}
+
+static void helper_says(int helper, uint32_t id, int rc, const void *tail, size_t len)
+{
+	struct rpc_done d = {.rc = rc, .tail_len = (uint32_t)len};
+
+	assert_int_equal(rpc_send(helper, RPC_HELPER_DONE, id, &d, sizeof(d), tail, len, -1), 0);
+}
+
+/* A keyring's helper answers, is locked, says nonsense, goes. */
+static void test_helper(void **state)
+{
+	int pair[2];
+
+	(void)state;
+	place(RPC_PLACE_SECRET_SERVICE, RPC_PLACE, -1);
+	assert_int_equal(credential(STRIPE), -EHOSTDOWN);
+	assert_int_equal(set("demo", "STRIPE_KEY", "x"), -EHOSTDOWN);
+	assert_non_null(strstr((char *)got.tail, "agentsecrets-secret-service"));
+	assert_int_equal(rpc_pair(pair), 0);
+	place(RPC_PLACE_SECRET_SERVICE, RPC_PLACE_HELPER, pair[1]);
+	close(pair[1]);
+	want(5);
+	assert_true(hear(pair[0]));
+	assert_int_equal(got.op, RPC_HELPER_GET);
+	assert_string_equal(got.ref.workspace, "demo");
+	assert_string_equal(got.ref.name, "STRIPE_KEY");
+	helper_says(pair[0], got.id + 1000, 0, "of nobody", 9); /* dropped */
+	helper_says(pair[0], got.id, 0, "from the keyring", 16);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, 0);
+	assert_memory_equal(got.tail, "from the keyring", 16);
+	/* Two at once, answered the other way round; one is locked. */
+	want(6);
+	assert_true(hear(pair[0]));
+	want(7);
+	{
+		uint32_t first = got.id;
+
+		assert_true(hear(pair[0]));
+		helper_says(pair[0], got.id, -ENOLCK, NULL, 0);
+		assert_true(hear(proxy));
+		assert_int_equal(got.id, 7);
+		assert_int_equal(got.done.rc, -ENOLCK);
+		helper_says(pair[0], first, 0, "x\r\ny", 4); /* no value can be that */
+	}
+	assert_true(hear(proxy));
+	assert_int_equal(got.id, 6);
+	assert_int_equal(got.done.rc, -EINVAL);
+	/* It goes while it is asked. */
+	want(8);
+	assert_true(hear(pair[0]));
+	close(pair[0]);
+	assert_true(hear(proxy));
+	assert_int_equal(got.id, 8);
+	assert_int_equal(got.done.rc, -EHOSTDOWN);
+	/* One that breaks the contract is closed; the keeper goes on. */
+	assert_int_equal(rpc_pair(pair), 0);
+	place(RPC_PLACE_SECRET_SERVICE, RPC_PLACE_HELPER, pair[1]);
+	close(pair[1]);
+	say(pair[0], RPC_SECRET_SET, 1, &got.ref, sizeof(got.ref), -1);
+	assert_false(hear(pair[0]));
+	close(pair[0]);
+	place(RPC_PLACE_FILE, RPC_PLACE, -1);
+	assert_int_equal(credential(STRIPE), 0);
+	sync_boss();
+	assert_int_equal(got.stats.helper_reads, 1);
+}
+
+static void command(bool there, uint32_t ttl_s)
+{
+	struct rpc_command q = {.workspace = "demo",
+				.name = "STRIPE_KEY",
+				.there = there,
+				.ttl_s = ttl_s,
+				.timeout_s = 5};
+
+	say(boss, RPC_COMMAND, 0, &q, sizeof(q), -1);
+	sync_boss();
+}
+
+/* Plays the parent: the command that was asked for says this, and ends like that. */
+static void runs(const char *says, int rc, int status)
+{
+	struct rpc_command_run q;
+	int fd[2];
+
+	assert_true(hear(boss));
+	assert_int_equal(got.op, RPC_COMMAND_RUN);
+	assert_string_equal(got.run.name, "STRIPE_KEY");
+	q = (struct rpc_command_run){.serial = got.run.serial, .rc = rc, .status = status};
+	if (says) {
+		assert_int_equal(pipe2(fd, O_CLOEXEC | O_NONBLOCK), 0);
+		say(boss, RPC_COMMAND_OUTPUT, 0, &q, sizeof(q), fd[0]);
+		close(fd[0]);
+		assert_int_equal(write(fd[1], says, strlen(says)), (ssize_t)strlen(says));
+		close(fd[1]);
+	}
+	say(boss, RPC_COMMAND_END, 0, &q, sizeof(q), -1);
+}
+
+static void test_command(void **state)
+{
+	uint64_t runs_before;
+
+	(void)state;
+	sync_boss();
+	runs_before = got.stats.command_runs;
+	command(true, 600);
+	/* Blocked first: not run. */
+	assert_int_equal(
+		credential(GUARD, "STRIPE_KEY", "evil.example.com", 443, RULES_SLOT_HEADER),
+		-EACCES);
+	/* Three at once: run once. */
+	want(1);
+	want(2);
+	want(3);
+	runs("said by a command\n", 0, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_true(hear(proxy));
+		assert_int_equal(got.done.rc, 0);
+		assert_int_equal(got.tail_len, 17);
+	}
+	assert_int_equal(credential(STRIPE), 0); /* kept */
+	sync_boss();
+	assert_int_equal(got.stats.command_runs, runs_before + 1);
+	assert_int_equal(got.stats.command_reads, 4);
+	/* Not kept: each time. And how it failed is told by number. */
+	command(true, 0);
+	want(4);
+	runs("a", 0, 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, 0);
+	want(5);
+	runs("must not be used", 0, 3);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, -ECHILD);
+	assert_int_equal(got.done.status, 3);
+	assert_int_equal(got.tail_len, 0);
+	assert_int_equal(credential(STRIPE), -ECHILD); /* for a second, without another run */
+	command(true, 0);
+	want(6);
+	runs(NULL, -ENOENT, 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, -ECHILD);
+	command(true, 0);
+	want(7);
+	runs("half", -ETIMEDOUT, 256 + 9);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, -ETIMEDOUT);
+	command(true, 0);
+	want(8);
+	runs("", 0, 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, -EINVAL);
+	/* Taken away while it runs. */
+	command(true, 0);
+	want(9);
+	assert_true(hear(boss));
+	command(false, 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.done.rc, -ENOENT);
+	assert_int_equal(credential(STRIPE), 0); /* the vault's own again */
 }
 
 static void test_gone(void **state)
@@ -687,6 +1055,7 @@ static int teardown(void **state)
 	(void)unlinkat(dir, "vault.bin", 0);
 	(void)unlinkat(dir, "vault.bak", 0);
 	(void)unlinkat(dir, "vault.bin.new", 0);
+	(void)unlinkat(dir, "vault.old", 0);
 	close(dir);
 	return rmdir(dir_path);
 }
@@ -698,8 +1067,10 @@ int main(void)
 		cmocka_unit_test(test_secrets),     cmocka_unit_test(test_documents),
 		cmocka_unit_test(test_credentials), cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_bad_proxies), cmocka_unit_test(test_audit_keys),
-		cmocka_unit_test(test_again),       cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_bad_boss),
+		cmocka_unit_test(test_again),       cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_backup),      cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_helper),      cmocka_unit_test(test_command),
+		cmocka_unit_test(test_gone),        cmocka_unit_test(test_bad_boss),
 	};
 
 	if (geteuid() != 0) {
