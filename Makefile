@@ -169,8 +169,12 @@ stress: all bpftests
 	$(Q)STRESS=1 $(B)/tests/bpf/test_stress
 	$(Q)STRESS=1 tests/system/run.sh -s test_wall_restarts.py
 
-#: bench       what it costs: lines of `name ratio target` (root)
-bench: bench-connect
+#: bench       what it costs beside haproxy and nginx: lines of `name ratio target` (root; a quiet machine; a quarter of an hour); ROWS="…"
+bench:
+	$(Q)tests/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory all $(B)/tests/bench/floor $(BENCH)
+	$(Q)$(PY) tests/bench/bench.py $(ROWS)
+	$(Q)$(if $(ROWS),,$(BENCH))
 
 #: bench-connect   connect() in a guard against connect() outside one
 bench-connect: $(BENCH)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a target needs and that are missing.
 #
-#	tests/deps.sh build|demo|check|escape|kernels...
+#	tests/deps.sh build|demo|check|escape|kernels|bench...
 #
 # Nothing missing: no network is touched and no privilege needed. Services that come with a package (nginx,
 # fcgiwrap) are not started. `check` also puts the npm clients of tests/peers/package.json in build/node.
@@ -23,12 +23,15 @@ escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)
 # shellcheck disable=SC2034 # virtiofsd comes with qemu
 kernels=("${escape[@]}" libcmocka-dev qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
 
+# shellcheck disable=SC2034
+bench=("${demo[@]}" haproxy:haproxy nghttp2-client:h2load)
+
 die() { echo "deps.sh: $*" >&2; exit 1; }
 
 PATH=$PATH:/usr/sbin:/sbin # where an ordinary user's PATH does not look
 missing=()
 for list in "$@"; do
-	case $list in build | demo | check | escape | kernels) ;; *) die "unknown list $list; say build, demo, check, escape or kernels" ;; esac
+	case $list in build | demo | check | escape | kernels | bench) ;; *) die "unknown list $list; say build, demo, check, escape, kernels or bench" ;; esac
 	declare -n entries=$list
 	for entry in "${entries[@]}"; do
 		package=${entry%%:*} command=${entry#*:}
