@@ -23,7 +23,7 @@ struct ops_row {
 	enum ops_right right;
 	bool workspace; /* takes "workspace" or the current one; w is set */
 	bool vault;     /* needs an open vault */
-	const char *fields[6];
+	const char *fields[12];
 	int (*fn)(struct ops *o);
 };
 
@@ -111,12 +111,26 @@ static const struct ops_row ops_rows[] = {
 	{"allowlist.remove", OPS_ROOT, true, true, {"workspace", "hosts"}, ops_allowlist_remove},
 	{"allowlist.list", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_list},
 	{"allowlist.verify", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_verify},
+	{"workspace.foreign", OPS_OWNER, true, true, {"workspace", "mode"}, ops_workspace_foreign},
 	{"secrets.set",
 	 OPS_ROOT,
 	 true,
 	 true,
-	 {"workspace", "name", "hosts", "slots", "kind", "params"},
+	 {"workspace", "name", "hosts", "slots", "ports", "methods", "paths", "placeholder", "kind", "params"},
 	 ops_secrets_set},
+	{"secrets.bind",
+	 OPS_ROOT,
+	 true,
+	 true,
+	 {"workspace", "name", "hosts", "slots", "ports", "methods", "paths", "placeholder"},
+	 ops_secrets_bind},
+	{"secrets.rotate", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_rotate},
+	{"secrets.test",
+	 OPS_OWNER,
+	 true,
+	 true,
+	 {"workspace", "name", "host", "slots", "port", "method", "path"},
+	 ops_secrets_test},
 	{"secrets.list", OPS_OWNER, true, true, {"workspace"}, ops_secrets_list},
 	{"secrets.delete", OPS_ROOT, true, true, {"workspace", "name"}, ops_secrets_delete},
 	{"vault.status", OPS_ROOT, false, false, {NULL}, ops_vault_status},

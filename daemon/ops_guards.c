@@ -48,7 +48,7 @@ int ops_run_enter(struct ops *o)
 {
 	const struct rules *r = o->w->rules;
 	struct parent *p = o->p;
-	json_t *secrets = json_array();
+	json_t *secrets = json_array(), *env = ops_aws_env(r);
 	struct guard *g = NULL;
 	char path[CONFIG_PATH_MAX + 32], id[24];
 	static const char *const files[][2] = {
@@ -57,9 +57,13 @@ int ops_run_enter(struct ops *o)
 	int rc = ops_audit(o, r->workspace, "run.enter");
 
 	for (i = 0; i < r->secret_count; i++)
-		(void)json_array_append_new(secrets, json_string(r->secrets[i].name));
+		if (r->secrets[i].placeholder[0])
+			(void)json_array_append_new(env, json_sprintf("%s=%s", r->secrets[i].name,
+								      r->secrets[i].placeholder));
+		else
+			(void)json_array_append_new(secrets, json_string(r->secrets[i].name));
 	ops_set(o, "secrets", secrets);
-	ops_set(o, "env", ops_aws_env(r));
+	ops_set(o, "env", env);
 	if (rc == 0)
 		rc = guards_enter(p, o->who->pid, o->w, &g, o->e);
 	if (rc < 0)

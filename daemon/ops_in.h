@@ -44,7 +44,10 @@ int ops_allowlist_list(struct ops *o) must_check;
 int ops_allowlist_verify(struct ops *o) must_check;
 
 /* ops_secrets.c */
+/* The request's "name", checked; there: -ENOENT when the document has none of it. */
+int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref, bool there) must_check;
 int ops_secrets_set(struct ops *o) must_check;
+int ops_secrets_rotate(struct ops *o) must_check;
 int ops_secrets_list(struct ops *o) must_check;
 int ops_secrets_delete(struct ops *o) must_check;
 
@@ -55,6 +58,15 @@ int ops_vault_lock(struct ops *o) must_check;
 int ops_vault_rewrap(struct ops *o) must_check;
 int ops_vault_backup(struct ops *o) must_check;
 int ops_vault_restore(struct ops *o) must_check;
+
+/* ops_bind.c */
+/* The binding as asked for, into r; what is not in the request stays as it was. */
+int ops_bind(struct ops *o, struct rules *r, const char *name) must_check;
+/* A binding as secrets.list tells it. */
+json_t *ops_binding(const struct rules_secret *s);
+int ops_secrets_bind(struct ops *o) must_check;
+int ops_secrets_test(struct ops *o) must_check;
+int ops_workspace_foreign(struct ops *o) must_check;
 
 /* ops_guards.c */
 int ops_run_enter(struct ops *o) must_check;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref)
+int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref, bool there)
 {
 	const char *name = NULL;
 	int rc = jdoc_str(o->in, "name", &name, o->e);
@@ -21,62 +21,12 @@ static int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref)
 			o->e, -EINVAL,
 			"that is no secret name; use A-Z, 0-9 and _, beginning with a letter or _ "
 			"(STRIPE_KEY)");
+	if (there && !rules_secret(o->w->rules, name))
+		return err_set(o->e, -ENOENT, "there is no secret %s in workspace %s; see: agentsecrets secrets list",
+			       name, o->w->rules->workspace);
 	(void)snprintf(ref->workspace, sizeof(ref->workspace), "%s", o->w->rules->workspace);
 	(void)snprintf(ref->name, sizeof(ref->name), "%s", name);
 	return 0;
-}
-
-static int ops_slots(struct ops *o, uint32_t *ret)
-{
-	json_t *list = json_object_get(o->in, "slots"), *v;
-	size_t i;
-
-	if (!list)
-		return 0;
-	*ret = 0;
-	json_array_foreach(list, i, v) {
-		const char *word = json_string_value(v);
-		int slot = word ? rules_slot_of(word) : 0;
-
-		if (!slot)
-			return err_set(
-				o->e, -EINVAL,
-				"there is no such slot; use header, basic, query, path, body or client_cert");
-		*ret |= (uint32_t)slot;
-	}
-	return *ret ? 0
-		    : err_set(o->e, -EINVAL,
-			      "slots must be a list of header, basic, query, path, body, client_cert");
-}
-
-/* The binding as asked for; without hosts or slots the old ones stay. */
-static int ops_bind(struct ops *o, struct rules *r, const char *name)
-{
-	const struct rules_secret *old = rules_secret(o->w->rules, name);
-	uint32_t slots = old ? old->slots : RULES_SLOTS_DEFAULT, count = old ? old->host_count : 0,
-		 i;
-	const char *hosts[RULES_BIND_HOSTS_MAX];
-	auto_free char(*typed)[RPC_HOST_MAX] = NULL;
-	json_t *list = json_object_get(o->in, "hosts");
-	int rc = ops_slots(o, &slots);
-
-	if (rc == 0 && list)
-		rc = ops_strings(o, "hosts", list, RPC_HOST_MAX, RULES_BIND_HOSTS_MAX,
-				 (void **)&typed, &count);
-	if (rc < 0)
-		return rc;
-	for (i = 0; i < count; i++) {
-		if (list) {
-			char host[RPC_HOST_MAX];
-
-			rc = rules_host(typed[i], true, true, host, o->e);
-			if (rc < 0)
-				return rc;
-			memcpy(typed[i], host, sizeof(host));
-		}
-		hosts[i] = list ? typed[i] : old->hosts[i];
-	}
-	return rules_bind(r, name, hosts, count, slots, o->e);
 }
 
 /* The kind as asked for; without one the old one stays. A kind is not changed: the value of one must never be read as
@@ -117,7 +67,7 @@ int ops_secrets_set(struct ops *o)
 {
 	auto_(rules) struct rules *r = NULL;
 	struct rpc_secret_ref ref;
-	int rc = ops_secret_ref(o, &ref);
+	int rc = ops_secret_ref(o, &ref, false);
 
 	if (rc < 0)
 		return rc;
@@ -141,26 +91,38 @@ int ops_secrets_set(struct ops *o)
 	return ops_commit(o, r, "secrets.bind");
 }
 
+/* Another value for a name that is there; the document stays what it is. */
+int ops_secrets_rotate(struct ops *o)
+{
+	struct rpc_secret_ref ref;
+	int rc = ops_secret_ref(o, &ref, true);
+
+	if (rc < 0)
+		return rc;
+	if (*o->fd_in < 0)
+		return err_set(
+			o->e, -EINVAL,
+			"the value comes through a descriptor; use agentsecrets secrets rotate");
+	ref.kind = rules_secret(o->w->rules, ref.name)->kind;
+	rc = ops_audit(o, ref.workspace, "secrets.rotate");
+	if (rc == 0)
+		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,
+			      o->e);
+	if (rc < 0)
+		return rc;
+	proc_tell_role(o->p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);
+	ops_set(o, "workspace", json_string(ref.workspace));
+	return 0;
+}
+
 int ops_secrets_list(struct ops *o)
 {
 	const struct rules *r = o->w->rules;
 	json_t *list = json_array();
-	uint32_t i, bit;
+	uint32_t i;
 
-	for (i = 0; i < r->secret_count; i++) {
-		json_t *slots = json_array();
-
-		for (bit = 1; bit <= RULES_SLOTS_KNOWN; bit <<= 1)
-			if (r->secrets[i].slots & bit)
-				(void)json_array_append_new(
-					slots, json_string(rules_slot_word((enum rules_slot)bit)));
-		(void)json_array_append_new(
-			list, json_pack("{s:s, s:s, s:o, s:o}", "name", r->secrets[i].name, "kind",
-					kind_word(r->secrets[i].kind), "hosts",
-					ops_list(r->secrets[i].hosts, RPC_HOST_MAX,
-						 r->secrets[i].host_count),
-					"slots", slots));
-	}
+	for (i = 0; i < r->secret_count; i++)
+		(void)json_array_append_new(list, ops_binding(&r->secrets[i]));
 	ops_set(o, "workspace", json_string(r->workspace));
 	ops_set(o, "secrets", list);
 	return 0;
@@ -170,7 +132,7 @@ int ops_secrets_delete(struct ops *o)
 {
 	auto_(rules) struct rules *r = NULL;
 	struct rpc_secret_ref ref;
-	int rc = ops_secret_ref(o, &ref);
+	int rc = ops_secret_ref(o, &ref, false);
 
 	if (rc == 0)
 		rc = workspaces_copy(o->w, &r, o->e);

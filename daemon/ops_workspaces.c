@@ -140,12 +140,14 @@ static void ops_rule_done(struct rules_rule *r)
 {
 	free(r->methods);
 	free(r->paths);
+	free(r->attach);
 }
 
 static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 {
 	static const char *const fields[] = {"host",  "port",    "mode",    "methods",
-					     "paths", "private", "upgrade", "client_cert"};
+					     "paths", "private", "upgrade", "client_cert",
+					     "inject"};
 	const char *host = NULL, *mode = "inspect", *cert = "";
 	uint64_t port = 443;
 	void *methods = NULL, *paths = NULL;
@@ -183,6 +185,8 @@ static int ops_rule(struct ops *o, json_t *in, struct rules_rule *r)
 		rc = ops_strings(o, "paths", json_object_get(in, "paths"), 512, RULES_PATHS_MAX,
 				 &paths, &r->path_count);
 	r->paths = paths;
+	if (rc == 0)
+		rc = rules_read_attach(json_object_get(in, "inject"), &r->attach, &r->attach_count, o->e);
 	r->port = (uint16_t)port;
 	return rc;
 }
@@ -255,6 +259,20 @@ json_t *ops_list(const void *base, size_t slot, size_t count)
 	return list;
 }
 
+static json_t *ops_attached(const struct rules_rule *r)
+{
+	json_t *list = json_array();
+	uint32_t i;
+
+	for (i = 0; i < r->attach_count; i++)
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "secret", r->attach[i].secret, "slot",
+					rules_slot_word((enum rules_slot)r->attach[i].slot), "name",
+					r->attach[i].name, "prefix", r->attach[i].prefix, "suffix",
+					r->attach[i].suffix));
+	return list;
+}
+
 int ops_allowlist_list(struct ops *o)
 {
 	const struct rules *r = o->w->rules;
@@ -273,6 +291,8 @@ int ops_allowlist_list(struct ops *o)
 			(void)json_object_set_new(rule, "upgrade", json_true());
 		if (x->client_cert[0])
 			(void)json_object_set_new(rule, "client_cert", json_string(x->client_cert));
+		if (x->attach_count)
+			(void)json_object_set_new(rule, "inject", ops_attached(x));
 		(void)json_array_append_new(list, rule);
 	}
 	ops_set(o, "workspace", json_string(r->workspace));
