@@ -1,46 +1,12 @@
 /* cmd_secrets.c: `agentsecrets secrets ...`. The value is read here and leaves through a pipe; it is never
  * part of a request, an argument or a message. */
-#include "prompt.h"
+#include "binding.h"
 #include "cli.h"
 #include "client.h"
+#include "prompt.h"
 #include "show.h"
-#include "typed.h"
 
 #include <string.h>
-
-/* A host of a binding: no URL, no port. */
-static int plain_host(const char *v, size_t len, struct err *e)
-{
-	char typed[TYPED_HOST_MAX], host[TYPED_HOST_MAX];
-	uint16_t port;
-	int rc;
-
-	if ((size_t)snprintf(typed, sizeof(typed), "%.*s", (int)len, v) >= sizeof(typed))
-		return err_set(e, -EINVAL, "--host: longer than 253 bytes, which no name can be");
-	rc = typed_host(typed, host, &port, e);
-	if (rc)
-		return err_in(e, rc, "--host");
-	return port ? err_set(e, -EINVAL, "--host takes a host without a port; type: %s", host) : 0;
-}
-
-/* --host and --slot, each repeated or with commas: an array, or NULL with a sentence. */
-static json_t *listed(const struct cli *c, char id, struct err *e)
-{
-	auto_json json_t *list = json_array();
-	const char *v;
-
-	for (size_t at = 0; (v = args_next(&c->args, id, &at));)
-		for (size_t len; *v; v += len + (v[len] == ',')) {
-			len = strcspn(v, ",");
-			if (id == 'H' && len && plain_host(v, len, e))
-				return NULL;
-			if (len && json_array_append_new(list, json_stringn(v, len))) {
-				(void)err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
-				return NULL;
-			}
-		}
-	return take(list);
-}
 
 /* --kind, and --param NAME=VALUE, repeated. */
 static int kind_of_args(const struct cli *c, json_t *request, struct err *e)
@@ -65,22 +31,16 @@ static int kind_of_args(const struct cli *c, json_t *request, struct err *e)
 
 static int request_of(const struct cli *c, json_t **ret, struct err *e)
 {
-	int rc;
-
 	auto_json json_t *request = client_request(c, "secrets.set", true);
-	auto_json json_t *hosts = listed(c, 'H', e), *slots = listed(c, 'S', e);
+	int rc = request ? binding_add(c, request, e) : err_set(e, -ENOMEM, "out of memory");
 
-	if (!request || !hosts || !slots)
-		return e->text[0] ? -EINVAL : err_set(e, -ENOMEM, "out of memory");
-	if (json_object_set_new(request, "name", json_string(c->args.rest[0])) ||
-	    (json_array_size(hosts) && json_object_set(request, "hosts", hosts)) ||
-	    (json_array_size(slots) && json_object_set(request, "slots", slots)))
-		return err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
-	rc = kind_of_args(c, request, e);
-	if (rc)
-		return rc;
-	*ret = take(request);
-	return 0;
+	if (!rc && json_object_set_new(request, "name", json_string(c->args.rest[0])))
+		rc = err_set(e, -EINVAL, "an argument is not UTF-8, or memory ran out");
+	if (!rc)
+		rc = kind_of_args(c, request, e);
+	if (!rc)
+		*ret = take(request);
+	return rc;
 }
 
 /* Keys in PEM and JSON have more lines than one. */
@@ -120,6 +80,11 @@ int cmd_secrets_set(struct cli *c)
 	(void)fputs("Stored ", stdout);
 	show_text(stdout, c->args.rest[0]);
 	(void)printf("; the allowlist is at version %lld.\n", (long long)client_number(a, "version"));
+	if (client_text(a, "placeholder")[0]) {
+		(void)fputs("Its placeholder: ", stdout);
+		show_text(stdout, client_text(a, "placeholder"));
+		(void)fputc('\n', stdout);
+	}
 	return show_end();
 }
 
@@ -139,9 +104,31 @@ static void join_into(char *out, size_t cap, const json_t *list, const char *non
 	}
 }
 
+/* "443 POST /v1/x": its ports, methods and paths. */
+static void narrowed_into(char *out, size_t cap, const json_t *s)
+{
+	static const char *const fields[] = {"ports", "methods", "paths"};
+	size_t len = 0, f, i;
+	const json_t *v;
+
+	out[0] = '\0';
+	for (f = 0; f < ARRAY_SIZE(fields); f++)
+		json_array_foreach(json_object_get(s, fields[f]), i, v) {
+			const char *blank = len ? " " : "";
+			int n = json_is_integer(v) ? snprintf(out + len, cap - len, "%s%lld", blank,
+							      (long long)json_integer_value(v))
+						   : snprintf(out + len, cap - len, "%s%s", blank,
+							      json_string_value(v) ? json_string_value(v) : "?");
+
+			if (n < 0 || (size_t)n >= cap - len)
+				return;
+			len += (size_t)n;
+		}
+}
+
 int cmd_secrets_list(struct cli *c)
 {
-	static const char *const heads[] = {"NAME", "KIND", "HOSTS", "SLOTS"};
+	static const char *const heads[] = {"NAME", "KIND", "HOSTS", "SLOTS", "ONLY", "PLACEHOLDER"};
 	auto_json json_t *a = NULL, *rows = json_array();
 	const json_t *s;
 	struct err e = {""};
@@ -152,11 +139,13 @@ int cmd_secrets_list(struct cli *c)
 	if (c->json)
 		return show_json(a);
 	json_array_foreach(json_object_get(a, "secrets"), i, s) {
-		char hosts[2048], slots[128];
+		char hosts[2048], slots[128], only[4096];
 
 		join_into(hosts, sizeof(hosts), json_object_get(s, "hosts"), "none: refused everywhere");
 		join_into(slots, sizeof(slots), json_object_get(s, "slots"), "");
-		(void)json_array_append_new(rows, json_pack("[s,s,s,s]", client_text(s, "name"), client_text(s, "kind"), hosts, slots));
+		narrowed_into(only, sizeof(only), s);
+		(void)json_array_append_new(rows, json_pack("[s,s,s,s,s,s]", client_text(s, "name"), client_text(s, "kind"),
+							    hosts, slots, only, client_text(s, "placeholder")));
 	}
 	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
 	return show_end();

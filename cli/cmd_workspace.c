@@ -1,4 +1,5 @@
 /* cmd_workspace.c: `agentsecrets workspace ...` and its allowlist. */
+#include "binding.h"
 #include "cli.h"
 #include "client.h"
 #include "typed.h"
@@ -127,6 +128,25 @@ static json_t *all_values(const struct cli *c, char id)
 	return list;
 }
 
+/* Every --inject. *ret stays NULL when there is none. */
+static int injected(const struct cli *c, json_t **ret, struct err *e)
+{
+	auto_json json_t *list = json_array();
+	const char *v;
+
+	for (size_t at = 0; (v = args_next(&c->args, 'I', &at));) {
+		json_t *one = NULL;
+		int rc = binding_inject(v, &one, e);
+
+		if (rc)
+			return rc;
+		(void)json_array_append_new(list, one);
+	}
+	if (json_array_size(list))
+		*ret = take(list);
+	return 0;
+}
+
 static int add_field(json_t *rule, const char *key, json_t *value)
 {
 	return value ? json_object_set_new(rule, key, value) : 0;
@@ -140,6 +160,7 @@ static int one_rule(const struct cli *c, const char *typed, json_t **ret, struct
 	const char *cert = args_value(&c->args, 'C');
 	char host[TYPED_HOST_MAX];
 	uint16_t number = 0;
+	json_t *inject = NULL;
 	int rc = typed_host(typed, host, &number, e);
 
 	if (rc)
@@ -151,7 +172,10 @@ static int one_rule(const struct cli *c, const char *typed, json_t **ret, struct
 		if (rc)
 			return rc;
 	}
-	if (json_object_set_new(rule, "host", json_string(host)) ||
+	rc = injected(c, &inject, e);
+	if (rc)
+		return rc;
+	if (json_object_set_new(rule, "host", json_string(host)) || add_field(rule, "inject", inject) ||
 	    add_field(rule, "port", number ? json_integer(number) : NULL) ||
 	    add_field(rule, "mode", mode ? json_string(mode) : NULL) ||
 	    add_field(rule, "methods", all_values(c, 'M')) ||

@@ -30,6 +30,8 @@ static const struct args_option options[] = {
 	{'C', "client-cert", 0, "NAME", "secret with the certificate and key (PEM) that the host wants to see"},
 	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
 	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic; or client_cert"},
+	{'L', "placeholder", 0, "TEXT", "what stands for it beside agentsecrets://NAME: itself, auto, auto:PREFIX, auto:jwt, none"},
+	{'I', "inject", 0, "PLACE", "put a secret into each such request: 'header:NAME: TEXT', basic:TEXT, query:NAME=TEXT"},
 	{'K', "kind", 0, "KIND", "value (default), aws, hmac, oauth2-client, oauth2-refresh, jwt-bearer, github-app"},
 	{'A', "param", 0, "NAME=VALUE", "a parameter of the kind, not secret; may be repeated"},
 	{'a', "all", 0, NULL, "refused UDP connects too, by which resolvers sort addresses: nothing was sent"},
@@ -58,14 +60,22 @@ static const struct args_command commands[] = {
 	{"workspace allowlist add", "HOST[:PORT]...", "allow hosts",
 	 "HOST is a name (api.stripe.com) or *.example.com, which stands for every name below\n"
 	 "example.com and not for itself. Nothing is allowed that is not listed.\n\n"
+	 "For programs that send no credential at all, a rule puts one into each request that it allows; what the\n"
+	 "request has in that place goes. The secret must be bound to the host, and to that slot:\n\n"
+	 "  agentsecrets workspace allowlist add api.stripe.com --inject 'header:Authorization: Bearer {STRIPE_KEY}'\n\n"
 	 "Modes: inspect, the default: HTTP, over TLS that ends here, with credentials. tunnel: TLS that is\n"
 	 "not opened, for clients that pin a certificate or show their own; it carries no credential of\n"
 	 "ours. tcp: anything else (Postgres, Redis, SSH), straight to the addresses of this name.\n\n"
 	 "  agentsecrets workspace allowlist add db.example.com --mode tcp --port 5432",
-	 "jwpmMPruC", 1, -1, false, cmd_allowlist_add},
+	 "jwpmMPruCI", 1, -1, false, cmd_allowlist_add},
 	{"workspace allowlist remove", "HOST...", "allow them no more", "All rules of each host go.", "jw", 1, -1, false,
 	 cmd_allowlist_remove},
 	{"workspace allowlist list", "", "what is allowed", NULL, "jw", 0, 0, false, cmd_allowlist_list},
+	{"workspace foreign-credentials", "[off|warn|refuse]", "what becomes of credentials that are not ours",
+	 "A request to an allowed host with a credential in it that was not put in here: off lets it pass, warn (the\n"
+	 "default) marks it in the log, refuse answers 403. Without a word it says what is set. The value of a secret\n"
+	 "of the workspace, written out in a request, is refused always.",
+	 "jw", 0, 1, false, cmd_workspace_foreign},
 	{"workspace allowlist verify", "", "check the signature of the allowlist", NULL, "jw", 0, 0, false,
 	 cmd_allowlist_verify},
 	{"secrets set", "NAME", "store a secret's value, or replace it",
@@ -77,7 +87,28 @@ static const struct args_command commands[] = {
 	 "as it is: requests are signed with it, or an access token is fetched with it (README).\n\n"
 	 "  agentsecrets secrets set AWS --kind aws --host '*.s3.eu-west-1.amazonaws.com' --param region=eu-west-1\n"
 	 "      with {\"access_key_id\":\"...\",\"secret_access_key\":\"...\"} on standard input",
-	 "jwHSKA", 1, -1, false, cmd_secrets_set},
+	 "jwHSpMPLKA", 1, -1, false, cmd_secrets_set},
+	{"secrets bind", "NAME", "change where a secret may go, not its value",
+	 "What is not named stays as it was; \"any\" for a port, method or path ends such a limit.\n"
+	 "A placeholder is for programs that check the shape of a key: it stands for the secret\n"
+	 "wherever its reference would, and run puts it into the environment.\n\n"
+	 "  agentsecrets secrets bind GH_TOKEN --slot header --path '/repos/me/**' --placeholder auto:ghp_",
+	 "jwHSpMPL", 1, 1, false, cmd_secrets_bind},
+	{"secrets rotate", "NAME", "replace a secret's value, on standard input",
+	 "What it is bound to stays. The next request uses the new value; nothing is restarted.", "jw", 1, -1, false,
+	 cmd_secrets_rotate},
+	{"secrets import", "", "store many secrets from standard input, .env or JSON",
+	 "NAME=VALUE lines, as in .env files: comments, export, quotes, values over several lines; or one object of\n"
+	 "JSON with strings. Nothing is put in for $NAME. Lower-case letters of names become upper-case ones, and\n"
+	 "- and . become _. All is checked before the first one is stored; a name that stands there twice, or a\n"
+	 "value that no header can carry, is refused with its line. The options hold for all of them.\n\n"
+	 "  agentsecrets secrets import --host api.stripe.com < .env",
+	 "jwHSpMP", 0, 0, false, cmd_secrets_import},
+	{"secrets test", "NAME", "say whether a secret may go somewhere, without reading it",
+	 "The allowlist and the binding are asked, slot by slot; the host's address is not looked up. Status 1 when\n"
+	 "no slot is allowed.\n\n"
+	 "  agentsecrets secrets test STRIPE_KEY --host api.stripe.com --method POST --path /v1/charges",
+	 "jwHpSMP", 1, 1, false, cmd_secrets_test},
 	{"secrets list", "", "names, hosts and slots; never values", NULL, "jw", 0, 0, false, cmd_secrets_list},
 	{"secrets delete", "NAME", "delete a secret", NULL, "jw", 1, 1, false, cmd_secrets_delete},
 	{"vault status", "", "what opens the vault, and whether it is open", NULL, "j", 0, 0, false, cmd_vault_status},
