@@ -28,7 +28,7 @@ OPT_asan := -O1 -g $(SAN)
 OPT_fuzz := -O1 -g $(SAN) -fsanitize=fuzzer-no-link
 CFLAGS_ALL = -std=gnu11 $(WARN) $(HARD) $(OPT_$(MODE)) $(CPPF) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(if $(filter-out release,$(MODE)),$(SAN)) $(LDFLAGS)
-LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp -lbrotlidec -lzstd
+LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp -lbrotlidec -lzstd -lnghttp2
 LIBS_CLI := -ljansson -lsodium -lseccomp
 
 # Modules by the process that they are for.
@@ -51,6 +51,9 @@ CLI      += cmd_vault
 
 # What is relayed unopened.
 PROXY    += tunnel pipes
+
+# HTTP/2.
+PROXY    += h2 h2text h2front h2back
 
 DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESOLVER) $(PROXY))
 CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))

@@ -1,7 +1,7 @@
 /* conn.c: see conn.h. Everything up to the first request, the end, and what epoll is asked.
  *
  *	PEEK ─► LEAF ─► TLS ─► IDLE ◄─► HEAD … ANSWER ─► LINGER ─► CLOSED
- *	  ├──────(HTTP)─────────┘
+ *	  ├──────(HTTP)───┴─────┘ H2 ────────────────────┘
  *	  └─(a rule of mode tunnel)─► TUNNEL_RESOLVE … TUNNEL
  *
  * The first bytes are peeked at, not read: the same ClientHello is then read by OpenSSL. A client that
@@ -12,6 +12,7 @@
 
 #include "exchange.h"
 #include "explicit.h"
+#include "h2front.h"
 #include "judge.h"
 #include "log.h"
 #include "tunnel.h"
@@ -34,10 +35,11 @@ static const struct conn_row {
 	size_t config_at;
 	uint32_t next;	     /* besides CLOSED */
 } conn_rows[] = {
-	[CONN_CLOSED] = {"closed", .next = S(PEEK)},
+	[CONN_CLOSED] = {"closed", .next = S(PEEK) | S(IDLE)},
 	[CONN_PEEK] = {"peek", true, CONFIGURED(head_timeout_s), .next = S(LEAF) | S(TLS) | S(IDLE) | S(TUNNEL_RESOLVE) | S(LINGER)},
 	[CONN_LEAF] = {"leaf", .deadline_s = 15, .next = S(TLS)},
-	[CONN_TLS] = {"tls", true, CONFIGURED(head_timeout_s), .next = S(IDLE)},
+	[CONN_TLS] = {"tls", true, CONFIGURED(head_timeout_s), .next = S(IDLE) | S(H2)},
+	[CONN_H2] = {"h2", true, .next = S(LINGER)},
 	[CONN_IDLE] = {"idle", true, CONFIGURED(idle_timeout_s), .next = S(HEAD)},
 	[CONN_HEAD] = {"head", true, CONFIGURED(head_timeout_s),
 		       .next = S(BODY) | S(RESOLVE) | S(RECORD) | S(ANSWER)},
@@ -86,8 +88,7 @@ void conn_describe(const struct conn *c, struct audit_entry *en)
 	en->sni = c->sni[0] ? c->sni : NULL;
 }
 
-/* The line for a connection that ends before it has asked for anything. */
-static void conn_refused(struct conn *c, enum reason why, const char *detail)
+void conn_refused(struct conn *c, enum reason why, const char *detail)
 {
 	struct audit_entry en = {.kind = AUDIT_DECISION, .id = ++c->p->next_id, .reason = why, .detail = detail};
 
@@ -132,6 +133,36 @@ int conn_open(struct proxy *p, int fd, const struct eg_record *rec, struct guard
 	return 0;
 }
 
+int conn_stream(struct conn *of, const struct side_via *via, void *self, struct conn **ret)
+{
+	struct proxy *p = of->p;
+	struct conn *c = NULL;
+	int rc = of->guard->connections < p->config.per_guard_connections ? 0 : -EUSERS;
+
+	if (rc == 0) {
+		c = calloc(1, sizeof(*c));
+		rc = c ? slots_put(&p->conns, c, &c->slot, &c->gen) : -ENOMEM;
+	}
+	if (rc < 0) {
+		free(c);
+		proxy_turn_away(p, &of->rec, of->guard, REASON_LIMIT);
+		return rc;
+	}
+	c->p = p;
+	c->rec = of->rec;
+	c->guard = of->guard;
+	c->leaf.fn = conn_on_leaf;
+	c->explicit_port = of->explicit_port;
+	c->connect = of->connect;
+	c->tls = of->tls;
+	memcpy(c->sni, of->sni, sizeof(c->sni));
+	side_init_via(&c->agent, via, self, HTTP1_HEAD_MAX + 1024, CONN_OUT_MAX);
+	c->guard->connections++;
+	conn_to(c, CONN_IDLE);
+	*ret = c;
+	return 0;
+}
+
 static void conn_end(struct conn *c, enum reason why, bool reset)
 {
 	struct proxy *p = c->p;
@@ -143,6 +174,7 @@ static void conn_end(struct conn *c, enum reason why, bool reset)
 	if (c->tunnel)
 		tunnel_end(c, why);
 	leaf_cancel(&c->leaf);
+	c->front = h2front_free(c->front);
 	if (reset)
 		side_reset(&c->agent);
 	else
@@ -336,7 +368,9 @@ static bool conn_tls(struct conn *c)
 {
 	switch (side_handshake(&c->agent)) {
 	case TLS_OK:
-		conn_to(c, CONN_IDLE);
+		conn_to(c, tls_http2(c->agent.tls) ? CONN_H2 : CONN_IDLE);
+		if (c->state == CONN_H2 && h2front_new(c) < 0)
+			conn_close(c, REASON_INTERNAL);
 		return true;
 	case TLS_IN:
 	case TLS_OUT:
@@ -404,6 +438,8 @@ static bool conn_once(struct conn *c)
 		return conn_peek(c);
 	case CONN_TLS:
 		return conn_tls(c);
+	case CONN_H2:
+		return h2front_step(c->front);
 	case CONN_IDLE:
 		return conn_idle(c);
 	case CONN_LINGER:
@@ -418,6 +454,12 @@ static bool conn_once(struct conn *c)
 	}
 }
 
+/* Does it read from the agent, whatever an exchange wants? */
+static bool conn_agent_in(const struct conn *c)
+{
+	return c->front ? h2front_wants(c->front) : conn_rows[c->state].agent_in;
+}
+
 /* What epoll is asked about both sides. */
 static int conn_arm(struct conn *c)
 {
@@ -427,7 +469,7 @@ static int conn_arm(struct conn *c)
 
 	if (c->state == CONN_TUNNEL)
 		return tunnel_arm(c);
-	rc = side_arm(&c->agent, l, conn_rows[c->state].agent_in || exchange_wants_body(c));
+	rc = side_arm(&c->agent, l, conn_agent_in(c) || exchange_wants_body(c));
 	if (rc == 0 && up && up->state == UPSTREAM_BUSY)
 		rc = side_arm(&up->side, l, exchange_wants_response(c));
 	return rc;
@@ -450,7 +492,7 @@ void conn_event(struct proxy *p, uint32_t slot, uint16_t gen, uint32_t events)
 	side_event(&c->agent, &p->loop, events);
 	/* Gone: there is nobody to do anything for. Over TLS no client half-closes and waits; over plain
 	 * HTTP some do, and are answered; what a tunnel does about it is its own business. */
-	if (c->state != CONN_TUNNEL && !conn_rows[c->state].agent_in &&
+	if (c->state != CONN_TUNNEL && !conn_agent_in(c) &&
 	    (c->agent.hung_up || (c->tls && (events & EPOLLRDHUP)))) {
 		conn_close(c, REASON_CLIENT_CLOSED);
 		return;
@@ -501,8 +543,11 @@ void conn_timeout(struct conn *c)
 		conn_refused(c, REASON_CLIENT_TLS, "timeout");
 		conn_close(c, REASON_CLIENT_TLS);
 		return;
+	case CONN_H2:
+		h2front_timeout(c->front);
+		return;
 	case CONN_IDLE:
-		tls_finish(c->agent.tls);
+		side_finish(&c->agent);
 		conn_close(c, REASON_NONE);
 		return;
 	case CONN_CLOSED:

@@ -16,6 +16,7 @@ enum conn_state {
 	CONN_PEEK,	 /* first bytes: TLS, HTTP or neither */
 	CONN_LEAF,	 /* the keeper is signing a certificate */
 	CONN_TLS,	 /* handshake with the agent */
+	CONN_H2,	 /* speaks HTTP/2: requests run in connections of their own (h2front.h) */
 	CONN_IDLE,	 /* no request under way */
 	CONN_HEAD,	 /* a request's head is coming in; then it is judged */
 	CONN_BODY,	 /* its body is coming in, to be judged too (hold.h) */
@@ -56,12 +57,15 @@ struct conn {
 	uint64_t deadline_ms; /* 0: none */
 	uint64_t lingered;    /* bytes dropped */
 	struct leaf_wait leaf;
+	struct h2front *front; /* H2 */
 	struct exchange *x;   /* HEAD to ANSWER */
 	struct tunnel *tunnel; /* TUNNEL_RESOLVE to TUNNEL */
 };
 
 /* Takes over an accepted descriptor; counts it at its guard. */
 int conn_open(struct proxy *p, int fd, const struct eg_record *rec, struct guard *g) must_check;
+/* One stream of a connection that speaks HTTP/2: of the same agent, for the same name; `via` is its side. -EUSERS. */
+int conn_stream(struct conn *of, const struct side_via *via, void *self, struct conn **ret) must_check;
 void conn_event(struct proxy *p, uint32_t slot, uint16_t gen, uint32_t events);
 /* Goes on as far as it can, then sets what epoll is asked. */
 void conn_step(struct conn *c);
@@ -77,7 +81,9 @@ void conn_free(struct conn *c);
 /* The line with its decision is in the audit log (rc 0), or cannot be written. */
 void conn_recorded(struct conn *c, int rc);
 
-/* ---- for exchange.c, relay.c and tunnel.c ---- */
+/* ---- for exchange.c, relay.c, h2front.c and tunnel.c ---- */
+/* The line for something that was refused before it was a request. */
+void conn_refused(struct conn *c, enum reason why, const char *detail);
 /* It waits for the audit log to be written: conn_recorded(). */
 void conn_wait_record(struct conn *c);
 /* TLS that is not served: ends with a fatal alert (tls.h). The tunnel, if there is one, has ended. */

@@ -221,6 +221,11 @@ void exchange_finish(struct conn *c)
 	if (c->x->decided)
 		exchange_record_outcome(c);
 	exchange_free(c);
+	if (c->agent.via) { /* one stream is for one exchange */
+		side_finish(&c->agent);
+		conn_close(c, REASON_NONE);
+		return;
+	}
 	if (connected) {
 		conn_connected(c);
 		return;
@@ -229,7 +234,7 @@ void exchange_finish(struct conn *c)
 		conn_to(c, CONN_IDLE);
 		return;
 	}
-	tls_finish(c->agent.tls);
+	side_finish(&c->agent);
 	conn_to(c, CONN_LINGER);
 }
 

@@ -47,7 +47,10 @@ static void judge_make_key(struct conn *c, const struct rules_rule *rule)
 				   .epoch = c->guard->workspace->epoch,
 				   .port = rq->route.port,
 				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
-				   .private = rule->private};
+				   .private = rule->private,
+				   .http = rq->meaning.websocket ? UPSTREAM_HTTP1_ONLY
+					   : c->agent.via	 ? UPSTREAM_HTTP2
+								 : UPSTREAM_HTTP1};
 	memcpy(k->host, rq->route.host, sizeof(k->host));
 	judge_make_creds(rq);
 }

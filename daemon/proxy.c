@@ -72,8 +72,7 @@ static void proxy_pause(struct proxy *p, bool pause)
 	}
 }
 
-/* A connection that ends before there is anything to serve. */
-static void proxy_turn_away(struct proxy *p, const struct eg_record *rec, struct guard *g, enum reason why)
+void proxy_turn_away(struct proxy *p, const struct eg_record *rec, struct guard *g, enum reason why)
 {
 	struct audit_entry en = {.kind = AUDIT_DECISION, .id = ++p->next_id, .reason = why};
 
@@ -445,7 +444,7 @@ static int proxy_open(struct proxy *p, struct err *e)
 		return err_in(e, rc, "audit log");
 	rc = slots_init(&p->conns, p->config.max_connections);
 	if (rc == 0)
-		rc = upstreams_new(&p->loop, PROXY_UPSTREAM, p->tls,
+		rc = upstreams_new(&p->loop, PROXY_UPSTREAM, PROXY_UPSTREAM_H2, p->tls, &p->dues,
 				   p->config.max_connections + UPSTREAM_IDLE_MAX, &p->upstreams);
 	if (rc == 0)
 		rc = leaf_cache_new(p->tls, &p->keeper, LEAF_CACHE_MAX, &p->leaves);
@@ -553,6 +552,13 @@ static void proxy_on_upstream(void *ctx, uint32_t slot, uint16_t gen, uint32_t e
 	upstream_event(p->upstreams, slot, gen, events);
 }
 
+static void proxy_on_upstream_http2(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct proxy *p = ctx;
+
+	upstream_http2_event(p->upstreams, slot, gen, events);
+}
+
 /* Writes the log; those whose decision is in it go on. */
 static void proxy_record(struct proxy *p)
 {
@@ -619,7 +625,7 @@ static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms)
 {
 	int ms = -1, sync_ms = audit_wait_ms(p->audit, now_ms);
 
-	if (p->recorded || p->again)
+	if (p->recorded || p->again || p->dues.first)
 		return 0;
 	if (p->conns.used > 0 || p->paused || p->config.credential_lease_s > 0)
 		ms = p->sweep_ms > now_ms ? (int)(p->sweep_ms - now_ms) : 0;
@@ -638,10 +644,12 @@ static int proxy_turn(void *ctx, uint64_t now_ms)
 	if (now_ms >= p->sweep_ms)
 		proxy_sweep(p, now_ms);
 	upstreams_ms = upstreams_sweep(p->upstreams, now_ms);
-	do
+	do {
 		proxy_record(p);
-	while (p->recorded && ++rounds < PROXY_RECORD_MOST);
+		h2_dues_run(&p->dues);
+	} while ((p->recorded || p->dues.first) && ++rounds < PROXY_RECORD_MOST);
 	proxy_shares(p);
+	h2_dues_run(&p->dues);
 	/* Outcomes of this turn; decisions still waiting are written, and looked at, in the next. */
 	if (audit_flush(p->audit) < 0)
 		log_error("outcomes could not be written to the audit log");
@@ -664,6 +672,7 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	loop_on(&p->loop, PROXY_LISTENER, proxy_on_listener);
 	loop_on(&p->loop, PROXY_AGENT, proxy_on_agent);
 	loop_on(&p->loop, PROXY_UPSTREAM, proxy_on_upstream);
+	loop_on(&p->loop, PROXY_UPSTREAM_H2, proxy_on_upstream_http2);
 	channel_init(&p->keeper, PROXY_KEEPER);
 	p->keeper.on_former = proxy_on_former;
 	p->keeper.ctx = p;

@@ -6,6 +6,7 @@
 #include "audit.h"
 #include "config.h"
 #include "creds.h"
+#include "h2.h"
 #include "hello.h"
 #include "http1.h"
 #include "known.h"
@@ -16,8 +17,9 @@
 #include "who.h"
 
 struct conn;
+struct eg_record;
 
-enum proxy_kind { PROXY_BOSS, PROXY_KEEPER, PROXY_RESOLVER, PROXY_LISTENER, PROXY_AGENT, PROXY_UPSTREAM };
+enum proxy_kind { PROXY_BOSS, PROXY_KEEPER, PROXY_RESOLVER, PROXY_LISTENER, PROXY_AGENT, PROXY_UPSTREAM, PROXY_UPSTREAM_H2 };
 
 #define PROXY_LISTENERS_MAX 1024
 
@@ -45,14 +47,18 @@ struct proxy {
 	struct conn *recorded; /* wait for the audit log */
 	struct conn *again;   /* used up their share of this turn */
 	struct conn *dead;    /* closed, to be freed */
+	struct h2_dues dues;  /* HTTP/2 connections with something to write */
 	uint64_t sweep_ms;    /* when deadlines are looked at next */
 	uint64_t next_id;     /* of the audit log */
 	struct rpc_stats stats;
-	struct http1_head head; /* scratch */
+	struct http1_head head, h2_head; /* scratch; the second is h2.c's */
 	uint8_t peek[HELLO_MAX]; /* scratch */
 };
 
 /* Adds a line; a failure is remembered by the audit log itself and shows when it is flushed. */
 void proxy_audit(struct proxy *p, const struct audit_entry *en);
+
+/* Counts and records one that ends before there is anything to serve. rec and g may be NULL. */
+void proxy_turn_away(struct proxy *p, const struct eg_record *rec, struct guard *g, enum reason why);
 
 #endif

@@ -239,7 +239,7 @@ static bool relay_ended(struct conn *c, enum tls_io io)
 	if (!x->responded) {
 		if (buf_len(&x->up->side.in) == 0 && exchange_again(c))
 			return false;
-		return relay_lost(c, REASON_UPSTREAM_CLOSED, io == TLS_FAIL ? tls_why(x->up->side.tls) : NULL);
+		return relay_lost(c, REASON_UPSTREAM_CLOSED, io == TLS_FAIL ? side_why(&x->up->side) : NULL);
 	}
 	if (io == TLS_FAIL || body_end(&x->down_body, &c->agent.out) < 0)
 		return relay_lost(c, REASON_UPSTREAM_CLOSED, "in the middle of the response");
@@ -311,7 +311,7 @@ static bool relay_down(struct conn *c, struct relay_share *s)
 		if (!relay_read_response(c, &n))
 			return false;
 		relay_moved(s, n);
-	} while (n > 0 && tls_pending(x->up->side.tls));
+	} while (n > 0 && side_pending(&x->up->side));
 	if (x->up && x->responded && x->down_body.phase == BODY_DONE)
 		relay_release(c);
 	if (side_write(&c->agent, &n) == TLS_FAIL) {

@@ -18,8 +18,18 @@ void side_init(struct side *s, int fd, size_t in_max, size_t out_max)
 	buf_init(&s->out, out_max);
 }
 
+void side_init_via(struct side *s, const struct side_via *via, void *self, size_t in_max,
+		   size_t out_max)
+{
+	side_init(s, -1, in_max, out_max);
+	s->via = via;
+	s->self = self;
+}
+
 void side_done(struct side *s)
 {
+	if (s->via && s->self)
+		s->via->done(take(s->self));
 	s->tls = tls_free(s->tls);
 	buf_done(&s->in);
 	buf_done(&s->out);
@@ -83,6 +93,8 @@ int side_arm(struct side *s, struct loop *l, bool want_in)
 	uint32_t want = 0, unwanted;
 	int rc;
 
+	if (s->via)
+		return 0;
 	if ((want_in && !s->ended) || s->write_waits_in)
 		want |= EPOLLIN;
 	if (s->tell_end && !s->ended)
@@ -120,6 +132,11 @@ enum tls_io side_read(struct side *s, struct buf *to, size_t most, size_t *ret_n
 	*ret_n = 0;
 	if (s->ended)
 		return TLS_END;
+	if (s->via) {
+		io = s->via->read(s->self, to, most, ret_n);
+		s->ended = io == TLS_END;
+		return io;
+	}
 	if (want > buf_left(to))
 		want = buf_left(to);
 	if (want == 0 || (!s->readable && !tls_pending(s->tls)))
@@ -150,6 +167,8 @@ enum tls_io side_write(struct side *s, size_t *ret_n)
 	size_t n;
 
 	*ret_n = 0;
+	if (s->via)
+		return s->via->write(s->self, &s->out, ret_n);
 	while (buf_len(&s->out) > 0 && !s->blocked && io == TLS_OK) {
 		n = 0;
 		io = tls_write(s->tls, buf_bytes(&s->out), buf_len(&s->out), &n);
@@ -168,8 +187,23 @@ enum tls_io side_write(struct side *s, size_t *ret_n)
 	return io;
 }
 
+void side_finish(struct side *s)
+{
+	if (s->via)
+		s->via->finish(s->self);
+	else
+		tls_finish(s->tls);
+}
+
+const char *side_why(const struct side *s)
+{
+	return s->via ? "the stream was reset" : tls_why(s->tls);
+}
+
 bool side_pending(const struct side *s)
 {
+	if (s->via)
+		return s->via->pending(s->self);
 	return s->tls && (tls_pending(s->tls) || (s->hung_up && !s->ended));
 }
 

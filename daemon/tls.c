@@ -41,12 +41,15 @@ struct tls {
 	char *name; /* server: what the agent asked for */
 	SSL_SESSION *session;
 	const char *why;
+	bool no_offer;
 };
 
 OWN_CLEANUP(X509, X509, X509_free)
 OWN_CLEANUP(BIO, BIO, BIO_free)
 
-static const unsigned char tls_http11[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+/* For ALPN; the first is preferred, and agents are offered both. */
+static const unsigned char tls_protocols[] = {2, 'h', '2', 8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+#define TLS_HTTP1_ONLY 3 /* where http/1.1 alone begins */
 
 /* ---- contexts ---- */
 
@@ -55,8 +58,8 @@ static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 {
 	(void)ssl;
 	(void)arg;
-	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls_http11,
-				  sizeof(tls_http11), in, in_len) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls_protocols,
+				  sizeof(tls_protocols), in, in_len) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	return SSL_TLSEXT_ERR_OK;
 }
@@ -107,8 +110,7 @@ int tls_ctx_new(struct tls_ctx **ret, struct err *e)
 	c->leaf_key = EVP_EC_gen("P-256");
 	c->server = tls_role(TLS_server_method());
 	c->client = tls_role(TLS_client_method());
-	if (!c->leaf_key || !c->server || !c->client ||
-	    SSL_CTX_set_alpn_protos(c->client, tls_http11, sizeof(tls_http11)) != 0) {
+	if (!c->leaf_key || !c->server || !c->client) {
 		tls_ctx_free(c);
 		return err_set(e, -EIO, "OpenSSL cannot be set up: %s",
 			       ERR_reason_error_string(ERR_peek_error()));
@@ -266,9 +268,10 @@ static int tls_expect(SSL *ssl, const char *host)
 	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1 ? 0 : -EINVAL;
 }
 
-int tls_connect(struct tls_ctx *c, int fd, const char *host, const struct tls_session *session,
+int tls_connect(struct tls_ctx *c, int fd, const char *host, enum tls_offer offer, const struct tls_session *session,
 		struct tls **ret)
 {
+	unsigned int skip = offer == TLS_OFFER_HTTP2 ? 0 : TLS_HTTP1_ONLY;
 	auto_(tls) struct tls *t = NULL;
 	int rc = tls_new(c->client, fd, &t);
 
@@ -277,6 +280,8 @@ int tls_connect(struct tls_ctx *c, int fd, const char *host, const struct tls_se
 	rc = tls_expect(t->ssl, host);
 	if (rc < 0)
 		return rc;
+	if (SSL_set_alpn_protos(t->ssl, tls_protocols + skip, (unsigned int)sizeof(tls_protocols) - skip) != 0)
+		return -ENOMEM;
 	if (session && SSL_set_session(t->ssl, (SSL_SESSION *)(uintptr_t)session) != 1)
 		return -EIO;
 	SSL_set_connect_state(t->ssl);
@@ -326,6 +331,7 @@ static enum tls_io tls_outcome(struct tls *t, int rc)
 		reason = ERR_GET_REASON(code);
 		if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 			return tls_failed(t, "connection closed without close_notify");
+		t->no_offer = reason == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL;
 		if (reason > SSL_AD_REASON_OFFSET)
 			return tls_failed(t, SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
 		if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
@@ -424,6 +430,21 @@ void tls_finish(struct tls *t)
 bool tls_pending(const struct tls *t)
 {
 	return t->ssl && SSL_has_pending(t->ssl);
+}
+
+bool tls_http2(const struct tls *t)
+{
+	const unsigned char *name = NULL;
+	unsigned int len = 0;
+
+	if (t->ssl)
+		SSL_get0_alpn_selected(t->ssl, &name, &len);
+	return len == tls_protocols[0] && memcmp(name, tls_protocols + 1, len) == 0;
+}
+
+bool tls_no_offer(const struct tls *t)
+{
+	return t->no_offer;
 }
 
 bool tls_distrusted(const struct tls *t)

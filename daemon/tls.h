@@ -50,8 +50,10 @@ int tls_plain(int fd, struct tls **ret) must_check;
 /* Server towards an agent that asked for `name`; both are bound into its session tickets. */
 int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const char *name, uint64_t guard,
 	       struct tls **ret) must_check;
+/* Which versions of HTTP are offered to an upstream (ALPN). */
+enum tls_offer { TLS_OFFER_HTTP1 = 0, TLS_OFFER_HTTP2 /* and HTTP/1.1 */ };
 /* Client towards `host`, a name or an address. session: to be resumed, may be NULL; stays the caller's. */
-int tls_connect(struct tls_ctx *c, int fd, const char *host, const struct tls_session *session,
+int tls_connect(struct tls_ctx *c, int fd, const char *host, enum tls_offer offer, const struct tls_session *session,
 		struct tls **ret) must_check;
 struct tls *tls_free(struct tls *t);
 
@@ -65,6 +67,10 @@ void tls_finish(struct tls *t);
 
 /* Bytes that were taken from the socket and not yet read: epoll will not tell of them. */
 bool tls_pending(const struct tls *t);
+/* After the handshake: HTTP/2 is spoken. */
+bool tls_http2(const struct tls *t);
+/* Did the handshake fail because the upstream does not speak what was offered. */
+bool tls_no_offer(const struct tls *t);
 /* Did the upstream's certificate fail (rather than the connection). */
 bool tls_distrusted(const struct tls *t);
 /* Why it failed, in OpenSSL's words or ours; no bytes of the peer's are in it. */

@@ -3,6 +3,9 @@
  *	DIAL ──► HANDSHAKE ──► BUSY ◄──► IDLE
  *	  └──────────┴── DEAD (the owner is told and drops it)
  *
+ * When a handshake ends with HTTP/2, the socket goes over to h2back.c, and the upstream becomes a stream on it; so do those
+ * that wait for it, as many as there is room for. Those that it cannot serve dial for themselves.
+ *
  * While it is dialled, several sockets may be under way under the same epoll key; the first that
  * connects becomes the side's, the others are closed. An upstream is freed the moment it is dropped:
  * events still to come for it carry the old generation. A callback to the owner is therefore the last
@@ -10,6 +13,7 @@
  */
 #include "upstream.h"
 
+#include "h2back.h"
 #include "origin.h"
 
 #include <netinet/in.h>
@@ -21,6 +25,7 @@
 #define UPSTREAM_FRESH_MS   50
 #define UPSTREAM_BUCKETS    256
 #define UPSTREAM_SESSIONS   256
+#define UPSTREAM_HINTS      1024
 #define UPSTREAM_SESSION_MS (3600u * 1000)
 
 struct upstream_dial {
@@ -30,8 +35,10 @@ struct upstream_dial {
 	uint64_t next_ms;
 };
 
-struct upstream_list {
-	struct upstream *first, *last;
+/* What a host and port spoke last. A guess: the handshake decides. */
+struct upstream_hint {
+	uint32_t of;
+	enum { HINT_NONE = 0, HINT_HTTP1, HINT_HTTP2, HINT_HTTP2_ONLY } says;
 };
 
 struct upstream_session {
@@ -49,10 +56,14 @@ struct upstreams {
 	uint32_t idle_count;
 	struct upstream *bucket[UPSTREAM_BUCKETS];
 	struct upstream_session *sessions[UPSTREAM_SESSIONS];
+	struct upstream_hint hints[UPSTREAM_HINTS];
+	struct h2backs *shared;
 };
 
-int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max,
-		  struct upstreams **ret)
+static void upstream_keep_session(struct upstreams *p, const struct upstream_key *key, struct tls *tls);
+
+int upstreams_new(struct loop *l, uint8_t kind, uint8_t kind_http2, struct tls_ctx *tls, struct h2_dues *dues,
+		  uint32_t max, struct upstreams **ret)
 {
 	struct upstreams *p = calloc(1, sizeof(*p));
 	int rc;
@@ -63,7 +74,10 @@ int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t ma
 	p->kind = kind;
 	p->tls = tls;
 	rc = slots_init(&p->slots, max);
+	if (rc == 0)
+		rc = h2backs_new(l, kind_http2, dues, max, p, upstream_keep_session, &p->shared);
 	if (rc < 0) {
+		slots_done(&p->slots);
 		free(p);
 		return rc;
 	}
@@ -80,6 +94,7 @@ struct upstreams *upstreams_free(struct upstreams *p)
 	for (i = 0; i < p->slots.high; i++)
 		if (p->slots.at[i].is)
 			upstream_drop(p->slots.at[i].is);
+	h2backs_free(p->shared);
 	for (i = 0; i < UPSTREAM_SESSIONS; i++)
 		if (p->sessions[i]) {
 			tls_session_free(p->sessions[i]->session);
@@ -92,14 +107,14 @@ struct upstreams *upstreams_free(struct upstreams *p)
 
 /* ---- keys, lists ---- */
 
-static bool upstream_same(const struct upstream_key *a, const struct upstream_key *b)
+bool upstream_same(const struct upstream_key *a, const struct upstream_key *b)
 {
 	return a->guard == b->guard && a->epoch == b->epoch && a->port == b->port &&
-	       a->tls == b->tls && a->private == b->private &&
+	       a->tls == b->tls && a->private == b->private && a->http == b->http &&
 	       memcmp(a->creds, b->creds, sizeof(a->creds)) == 0 && strcmp(a->host, b->host) == 0;
 }
 
-static uint32_t upstream_hash(const struct upstream_key *k)
+uint32_t upstream_hash(const struct upstream_key *k)
 {
 	uint32_t h = 2166136261u ^ (uint32_t)k->guard ^ k->port ^ k->creds[0];
 	const char *s;
@@ -130,7 +145,10 @@ static void upstream_leave(struct upstream *u)
 	struct upstreams *p = u->pool;
 	struct upstream **at;
 
-	if (u->state == UPSTREAM_DIAL) {
+	if (u->leader) {
+		upstream_unlist(&u->leader->waiting, u);
+		u->leader = NULL;
+	} else if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_HANDSHAKE) {
 		upstream_unlist(&p->dialling, u);
 	} else if (u->state == UPSTREAM_IDLE) {
 		at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
@@ -159,14 +177,11 @@ static const struct tls_session *upstream_session_of(struct upstreams *p,
 	return s && p->loop->now_ms < s->until_ms && upstream_same(&s->key, k) ? s->session : NULL;
 }
 
-static void upstream_keep_session(struct upstream *u)
+static void upstream_keep_session(struct upstreams *p, const struct upstream_key *key, struct tls *tls)
 {
-	struct upstream_session **at = upstream_session_at(u->pool, &u->key);
-	struct tls_session *session;
+	struct upstream_session **at = upstream_session_at(p, key);
+	struct tls_session *session = tls ? tls_session(tls) : NULL;
 
-	if (u->state < UPSTREAM_BUSY || !u->side.tls)
-		return;
-	session = tls_session(u->side.tls);
 	if (!session)
 		return;
 	if (!*at)
@@ -177,8 +192,44 @@ static void upstream_keep_session(struct upstream *u)
 	}
 	tls_session_free((*at)->session);
 	(*at)->session = session;
-	(*at)->key = u->key;
-	(*at)->until_ms = u->pool->loop->now_ms + UPSTREAM_SESSION_MS;
+	(*at)->key = *key;
+	(*at)->until_ms = p->loop->now_ms + UPSTREAM_SESSION_MS;
+}
+
+/* ---- which HTTP ---- */
+
+static struct upstream_hint *upstream_hint_at(struct upstreams *p, const struct upstream_key *k, uint32_t *ret_of)
+{
+	struct upstream_key at = {.port = k->port};
+
+	memcpy(at.host, k->host, sizeof(at.host));
+	*ret_of = upstream_hash(&at);
+	return &p->hints[*ret_of % UPSTREAM_HINTS];
+}
+
+static int upstream_hint(struct upstreams *p, const struct upstream_key *k)
+{
+	uint32_t of;
+	const struct upstream_hint *h = upstream_hint_at(p, k, &of);
+
+	return h->of == of ? (int)h->says : HINT_NONE;
+}
+
+static void upstream_hint_is(struct upstreams *p, const struct upstream_key *k, int says)
+{
+	uint32_t of;
+	struct upstream_hint *h = upstream_hint_at(p, k, &of);
+
+	h->of = of;
+	h->says = says;
+}
+
+static enum tls_offer upstream_offer(const struct upstream *u)
+{
+	bool http2 = u->key.http == UPSTREAM_HTTP2 ||
+		     (u->key.http == UPSTREAM_HTTP1 && upstream_hint(u->pool, &u->key) == HINT_HTTP2_ONLY);
+
+	return http2 ? TLS_OFFER_HTTP2 : TLS_OFFER_HTTP1;
 }
 
 /* ---- dialling ---- */
@@ -189,23 +240,58 @@ static struct loop_key upstream_loop_key(const struct upstream *u)
 		.kind = u->pool->kind, .gen = u->pool->slots.at[u->slot].gen, .slot = u->slot};
 }
 
-static void upstream_dial_free(struct upstream *u)
+static void upstream_close_tries(struct upstream *u)
 {
 	uint32_t i;
 
 	for (i = 0; u->dial && i < u->dial->count; i++)
 		own_close(&u->dial->tries[i]);
+}
+
+static void upstream_dial_free(struct upstream *u)
+{
+	upstream_close_tries(u);
 	free(u->dial);
 	u->dial = NULL;
 }
 
-static void upstream_fail(struct upstream *u, enum reason why, const char *detail)
+static void upstream_fail_one(struct upstream *u, enum reason why, const char *detail)
 {
 	upstream_leave(u);
 	upstream_dial_free(u);
 	u->state = UPSTREAM_DEAD;
 	u->why = why;
 	u->detail = detail;
+}
+
+/* And those that wait for it; they are told at once. */
+static void upstream_fail(struct upstream *u, enum reason why, const char *detail)
+{
+	struct upstream *w;
+
+	upstream_fail_one(u, why, detail);
+	while ((w = u->waiting.first)) {
+		upstream_fail_one(w, why, detail);
+		w->fn(w->owner);
+	}
+}
+
+/* Those that wait for it dial for themselves, when the loop turns; alone: the others wait for the first of them. */
+static void upstream_disperse(struct upstream *u, bool alone)
+{
+	struct upstream *w, *first = NULL;
+
+	while ((w = u->waiting.first)) {
+		upstream_leave(w);
+		if (first && !alone) {
+			w->leader = first;
+			upstream_list(&first->waiting, w);
+			continue;
+		}
+		first = w;
+		w->dial->next_ms = 0;
+		upstream_list(&u->pool->dialling, w);
+	}
 }
 
 static int upstream_connect(const uint8_t addr[16], uint16_t port, int *ret_fd)
@@ -253,13 +339,81 @@ static bool upstream_next(struct upstream *u)
 	return going;
 }
 
+static void upstream_woken(void *user)
+{
+	struct upstream *u = user;
+
+	u->fn(u->owner);
+}
+
+static const struct h2_user upstream_user = {upstream_woken, upstream_woken};
+
+/* It speaks HTTP/2: the socket is shared from now on, by those that wait too. */
+static void upstream_share(struct upstream *u)
+{
+	struct upstreams *p = u->pool;
+	struct upstream *w;
+	struct h2back *b;
+
+	loop_forget(p->loop, u->side.fd);
+	u->side.watched = false;
+	if (h2back_adopt(p->shared, &u->side, &u->key, &b) < 0 || h2back_open(b, &u->side, &upstream_user, u) < 0) {
+		upstream_fail(u, REASON_INTERNAL, "HTTP/2 setup");
+		return;
+	}
+	upstream_leave(u);
+	u->state = UPSTREAM_BUSY;
+	while ((w = u->waiting.first) && h2back_find(p->shared, &u->key) == b) {
+		upstream_leave(w);
+		side_done(&w->side);
+		if (h2back_open(b, &w->side, &upstream_user, w) < 0) {
+			w->leader = u;
+			upstream_list(&u->waiting, w);
+			break;
+		}
+		upstream_dial_free(w);
+		w->state = UPSTREAM_BUSY; /* it is told when the connection is flushed */
+	}
+	upstream_disperse(u, false);
+}
+
+/* Connected, and verified where that is asked for. */
+static void upstream_ready(struct upstream *u)
+{
+	bool http2 = u->key.tls && tls_http2(u->side.tls);
+
+	upstream_dial_free(u);
+	if (u->offered_http2 && upstream_hint(u->pool, &u->key) != HINT_HTTP2_ONLY)
+		upstream_hint_is(u->pool, &u->key, http2 ? HINT_HTTP2 : HINT_HTTP1);
+	if (http2) {
+		upstream_share(u);
+		return;
+	}
+	upstream_leave(u);
+	u->state = UPSTREAM_BUSY;
+	upstream_disperse(u, true);
+}
+
+/* The upstream has no HTTP/1.1: once more, with HTTP/2. */
+static bool upstream_again(struct upstream *u)
+{
+	if (u->key.http != UPSTREAM_HTTP1 || u->offered_http2 || !tls_no_offer(u->side.tls))
+		return false;
+	upstream_hint_is(u->pool, &u->key, HINT_HTTP2_ONLY);
+	side_done(&u->side);
+	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
+	u->dial->next = 0;
+	u->state = UPSTREAM_DIAL;
+	return upstream_next(u);
+}
+
 static void upstream_handshake(struct upstream *u)
 {
 	const char *why;
 
 	switch (side_handshake(&u->side)) {
 	case TLS_OK:
-		u->state = UPSTREAM_BUSY;
+		upstream_ready(u);
 		return;
 	case TLS_IN:
 		if (side_arm(&u->side, u->pool->loop, true) < 0)
@@ -270,10 +424,10 @@ static void upstream_handshake(struct upstream *u)
 			upstream_fail(u, REASON_INTERNAL, "epoll");
 		return;
 	default:
-		why = tls_why(u->side.tls);
-		upstream_fail(u,
-			      tls_distrusted(u->side.tls) ? REASON_UPSTREAM_TLS
-							  : REASON_UPSTREAM_CONNECT,
+		if (upstream_again(u))
+			return;
+		why = u->side.tls ? tls_why(u->side.tls) : "no address answered";
+		upstream_fail(u, u->side.tls && tls_distrusted(u->side.tls) ? REASON_UPSTREAM_TLS : REASON_UPSTREAM_CONNECT,
 			      why);
 	}
 }
@@ -288,11 +442,11 @@ static void upstream_connected(struct upstream *u, int *fd)
 	u->side.key = upstream_loop_key(u);
 	u->side.armed = EPOLLOUT;
 	u->side.watched = true;
-	upstream_dial_free(u);
-	upstream_leave(u);
+	upstream_close_tries(u);
 	u->state = UPSTREAM_HANDSHAKE;
-	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host,
-				      upstream_session_of(p, &u->key), &u->side.tls)
+	u->offered_http2 = u->key.tls && upstream_offer(u) == TLS_OFFER_HTTP2;
+	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host, upstream_offer(u), upstream_session_of(p, &u->key),
+				      &u->side.tls)
 			: tls_plain(u->side.fd, &u->side.tls);
 	if (rc < 0)
 		upstream_fail(u, REASON_INTERNAL, "TLS setup");
@@ -323,6 +477,19 @@ static void upstream_dialled(struct upstream *u)
 		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
 }
 
+/* One of the same key that is being connected and may turn out to be shared. */
+static struct upstream *upstream_leader(struct upstreams *p, const struct upstream_key *key)
+{
+	struct upstream *u;
+
+	if (!key->tls || key->http != UPSTREAM_HTTP2 || upstream_hint(p, key) == HINT_HTTP1)
+		return NULL;
+	for (u = p->dialling.first; u; u = u->next)
+		if (upstream_same(&u->key, key))
+			return u;
+	return NULL;
+}
+
 int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uint8_t (*addrs)[16],
 		  uint32_t count, void *owner, upstream_fn *fn, struct upstream **ret)
 {
@@ -347,10 +514,15 @@ int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uin
 	d->count = count < RPC_ADDRS_MAX ? count : RPC_ADDRS_MAX;
 	memcpy(d->addrs, addrs, d->count * sizeof(d->addrs[0]));
 	u->state = UPSTREAM_DIAL;
+	*ret = u;
+	u->leader = upstream_leader(p, key);
+	if (u->leader) {
+		upstream_list(&u->leader->waiting, u);
+		return 0;
+	}
 	upstream_list(&p->dialling, u);
 	if (!upstream_next(u))
 		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
-	*ret = u;
 	return 0;
 }
 
@@ -362,6 +534,8 @@ bool upstream_alive(struct upstream *u)
 	size_t n;
 	ssize_t got;
 
+	if (u->side.via)
+		return h2back_alive(&u->side);
 	if (u->side.hung_up || u->side.ended || tls_pending(u->side.tls) ||
 	    buf_len(&u->side.in) > 0)
 		return false;
@@ -374,8 +548,30 @@ bool upstream_alive(struct upstream *u)
 	return got > 0 && u->key.tls && tls_read(u->side.tls, &byte, 1, &n) == TLS_IN;
 }
 
-struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner,
-			       upstream_fn *fn)
+/* A stream on a connection that is there already. */
+static struct upstream *upstream_stream(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn)
+{
+	struct h2back *b = h2back_find(p->shared, key);
+	struct upstream *u = b ? calloc(1, sizeof(*u)) : NULL;
+
+	if (!u)
+		return NULL;
+	u->pool = p;
+	u->key = *key;
+	u->owner = owner;
+	u->fn = fn;
+	u->detail = "";
+	u->slot = UPSTREAM_NO_SLOT;
+	u->state = UPSTREAM_BUSY;
+	u->reused = h2back_used(b);
+	if (h2back_open(b, &u->side, &upstream_user, u) < 0) {
+		free(u);
+		return NULL;
+	}
+	return u;
+}
+
+struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn)
 {
 	struct upstream *u;
 
@@ -389,7 +585,7 @@ struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *k
 		u->fn = fn;
 		return u;
 	}
-	return NULL;
+	return upstream_stream(p, key, owner, fn);
 }
 
 void upstream_park(struct upstream *u)
@@ -397,12 +593,12 @@ void upstream_park(struct upstream *u)
 	struct upstreams *p = u->pool;
 	struct upstream **at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
 
-	if (p->idle_count >= UPSTREAM_IDLE_MAX || tls_pending(u->side.tls) || u->side.hung_up ||
+	if (u->side.via || p->idle_count >= UPSTREAM_IDLE_MAX || tls_pending(u->side.tls) || u->side.hung_up ||
 	    side_arm(&u->side, p->loop, true) < 0) {
 		upstream_drop(u);
 		return;
 	}
-	upstream_keep_session(u);
+	upstream_keep_session(p, &u->key, u->side.tls);
 	buf_done(&u->side.in);
 	buf_done(&u->side.out);
 	u->owner = NULL;
@@ -417,13 +613,16 @@ void upstream_park(struct upstream *u)
 
 void upstream_drop(struct upstream *u)
 {
-	upstream_keep_session(u);
 	upstream_leave(u);
+	upstream_disperse(u, false);
 	upstream_dial_free(u);
-	if (u->state >= UPSTREAM_BUSY)
+	if (u->state >= UPSTREAM_BUSY && !u->side.via) {
+		upstream_keep_session(u->pool, &u->key, u->side.tls);
 		tls_finish(u->side.tls);
+	}
 	side_done(&u->side);
-	slots_drop(&u->pool->slots, u->slot);
+	if (u->slot != UPSTREAM_NO_SLOT)
+		slots_drop(&u->pool->slots, u->slot);
 	free(u);
 }
 
@@ -452,16 +651,22 @@ void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t e
 		u->fn(u->owner);
 }
 
+void upstream_http2_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	h2back_event(p->shared, slot, gen, events);
+}
+
 int upstreams_sweep(struct upstreams *p, uint64_t now_ms)
 {
 	struct upstream *u, *next;
 	uint64_t wait = UINT64_MAX, until;
+	int shared_ms = h2backs_sweep(p->shared, now_ms);
 
 	for (u = p->dialling.first; u; u = next) {
 		struct upstream_dial *d = u->dial;
 
 		next = u->next;
-		if (d->next == d->count)
+		if (u->state != UPSTREAM_DIAL || d->next == d->count)
 			continue;
 		if (now_ms >= d->next_ms && !upstream_next(u)) {
 			upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
@@ -477,5 +682,7 @@ int upstreams_sweep(struct upstreams *p, uint64_t now_ms)
 		until = UPSTREAM_IDLE_MS - (now_ms - p->idle.first->idle_since_ms);
 		wait = until < wait ? until : wait;
 	}
+	if (shared_ms >= 0 && (uint64_t)shared_ms < wait)
+		wait = (uint64_t)shared_ms;
 	return wait == UINT64_MAX ? -1 : (int)wait;
 }

@@ -4,20 +4,33 @@
  * credentials it carries, and to where. An idle one is used again by exactly the same key or closed
  * after UPSTREAM_IDLE_MS. Addresses are tried in order, the next one UPSTREAM_NEXT_MS after the last or
  * when that failed; the first to answer is taken.
+ *
+ * Where an upstream speaks HTTP/2 too, what an exchange holds is one stream of a connection that it shares with
+ * others of the same key (h2back.h); all that it does with it stays the same. Exchanges that come while the first
+ * of them is still dialling wait for it. HTTP/2 is offered on behalf of agents that speak it; on behalf of others
+ * only where the upstream refuses HTTP/1.1, so that what needs no translation gets none.
  */
 #ifndef UPSTREAM_H
 #define UPSTREAM_H
 
+#include "h2.h"
 #include "reason.h"
 #include "rpc.h"
 #include "side.h"
 #include "slots.h"
 
+#define UPSTREAM_NO_SLOT UINT32_MAX
 #define UPSTREAM_IDLE_MS 60000
 #define UPSTREAM_IDLE_MAX 512
 #define UPSTREAM_NEXT_MS 300
 #define UPSTREAM_IN_MAX (80u * 1024)  /* a response head, or trailers */
 #define UPSTREAM_OUT_MAX (512u * 1024) /* a request head with its values; bodies stay far below */
+
+enum upstream_http {
+	UPSTREAM_HTTP1 = 0,  /* and HTTP/2 if it has nothing else */
+	UPSTREAM_HTTP2,	     /* or HTTP/1.1, as the upstream likes */
+	UPSTREAM_HTTP1_ONLY, /* for a WebSocket's handshake */
+};
 
 struct upstream_key {
 	uint64_t guard;
@@ -27,6 +40,12 @@ struct upstream_key {
 	uint16_t port;
 	bool tls;
 	bool private;	    /* special addresses were allowed by the rule */
+	enum upstream_http http;
+};
+
+/* Oldest first. */
+struct upstream_list {
+	struct upstream *first, *last;
 };
 
 enum upstream_state {
@@ -51,17 +70,22 @@ struct upstream {
 	struct upstream_key key;
 	void *owner;
 	upstream_fn *fn;
-	uint32_t slot;
+	uint32_t slot;	     /* UPSTREAM_NO_SLOT: a stream that was never dialled for */
 	struct upstream_dial *dial;
-	struct upstream *next, *before; /* in the list of its state: dialling or idle, oldest first */
+	struct upstream *leader;	/* DIAL: waits for this one to be connected */
+	struct upstream_list waiting;	/* for this one */
+	bool offered_http2;
+	struct upstream *next, *before; /* in the list of its state: dialling, waiting or idle */
 	struct upstream *chain;		/* idle: same bucket */
 	uint64_t idle_since_ms;
 };
 
-int upstreams_new(struct loop *l, uint8_t kind, struct tls_ctx *tls, uint32_t max, struct upstreams **ret) must_check;
+/* kind, kind_http2: of the loop's keys. */
+int upstreams_new(struct loop *l, uint8_t kind, uint8_t kind_http2, struct tls_ctx *tls, struct h2_dues *dues,
+		  uint32_t max, struct upstreams **ret) must_check;
 struct upstreams *upstreams_free(struct upstreams *p);
 
-/* An idle connection of this key, now the owner's; NULL: there is none. Ask upstream_alive() right
+/* An idle connection of this key, or a stream on one, now the owner's; NULL: there is none. Ask upstream_alive() right
  * before it is used. */
 struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *key, void *owner, upstream_fn *fn);
 /* Starts a new one. The caller has judged the addresses. fn is not called before the return, but the
@@ -76,6 +100,10 @@ void upstream_park(struct upstream *u);
 void upstream_drop(struct upstream *u);
 
 void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events);
+void upstream_http2_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events);
+
+bool upstream_same(const struct upstream_key *a, const struct upstream_key *b);
+uint32_t upstream_hash(const struct upstream_key *k);
 /* Next addresses, ends of idle ones. The longest wait until the next call, -1: for ever. */
 int upstreams_sweep(struct upstreams *p, uint64_t now_ms);
 

@@ -51,6 +51,8 @@ HOSTS = {
     "db.lab-host.com": ("203.0.113.22", "2001:db8:1:2::22"),
     "other-db.lab-host.com": ("203.0.113.23", "2001:db8:1:2::23"),
     "db-inside.lab-host.com": ("10.0.1.6", "fd00:ec2::1:6"),
+    "h2.lab-host.com": ("203.0.113.24", "2001:db8:1:2::24"),  # nginx, HTTP/2 and HTTP/1.1
+    "grpc.lab-host.com": ("203.0.113.25", "2001:db8:1:2::25"),  # a test's own server
     "attacker-domain.com": ("203.0.113.66", "2001:db8:1:2::66"),
     "inside.lab-host.com": ("10.0.1.5", "fd00:ec2::254"),
     "metadata.lab-host.com": ("169.254.169.254", "fd00:ec2::254"),
@@ -59,7 +61,7 @@ HOSTS = {
 DNS = "203.0.113.53"
 # No packet may ever reach these.
 TRAPS = ("169.254.169.254", "10.0.1.5", "fd00:ec2::254", "203.0.113.66", "2001:db8:1:2::66")
-NGINX = tuple(f"203.0.113.{n}" for n in range(10, 16)) + tuple(f"2001:db8:1:2::{n}" for n in range(10, 16))
+NGINX = tuple(f"203.0.113.{n}" for n in (*range(10, 16), 24, 25)) + tuple(f"2001:db8:1:2::{n}" for n in (*range(10, 16), 24, 25))
 PUBLIC = ("198.51.100.0/24", "203.0.113.0/24", "2001:db8:1::/48")
 LINKS = {  # namespace: (its address, the address of `net`), IPv4 and IPv6
     "box": (("198.51.100.2/25", "198.51.100.1/25"), ("2001:db8:1:1::2/64", "2001:db8:1:1::1/64")),
@@ -523,8 +525,8 @@ class Lab:
             "stripe": f"{self.keys['STRIPE_KEY']}:", "git": f"x-access-token:{self.keys['GIT_TOKEN']}"}.items()}
         names = {h: [a for a in HOSTS[h] if a in NGINX] for h in HOSTS}
 
-        def server(host, body, cert="good"):
-            listen = "".join(f"listen {f'[{a}]' if ':' in a else a}:443 ssl;\n" for a in names[host.split()[0]])
+        def server(host, body, cert="good", http2=""):
+            listen = "".join(f"listen {f'[{a}]' if ':' in a else a}:443 ssl{http2};\n" for a in names[host.split()[0]])
             return (f"server {{\n{listen}server_name {host};\nssl_certificate {p}/{cert}.pem;\n"
                     f"ssl_certificate_key {p}/{cert}.key;\n{body}\n}}\n")
 
@@ -537,7 +539,7 @@ class Lab:
 user root; worker_processes 2; pid {p}/nginx.pid; error_log {p}/nginx.err warn; worker_rlimit_nofile 8192;
 events {{ worker_connections 2048; }}
 http {{
-log_format lab escape=json '{{"host":"$host","sni":"$ssl_server_name","addr":"$server_addr","port":"$server_port","method":"$request_method","uri":"$request_uri","authorization":"$http_authorization","headers":"$http_x_key $http_x_api_key $http_cookie","status":$status,"tls":"$ssl_protocol","from":"$remote_addr","length":"$http_content_length"}}';
+log_format lab escape=json '{{"host":"$host","sni":"$ssl_server_name","addr":"$server_addr","port":"$server_port","method":"$request_method","uri":"$request_uri","authorization":"$http_authorization","http":"$server_protocol","headers":"$http_x_key $http_x_api_key $http_cookie","status":$status,"tls":"$ssl_protocol","from":"$remote_addr","length":"$http_content_length"}}';
 access_log {p}/access.log lab;
 client_body_temp_path {p}/tmp/body; fastcgi_temp_path {p}/tmp/fcgi; proxy_temp_path {p}/tmp/proxy;
 uwsgi_temp_path {p}/tmp/uwsgi; scgi_temp_path {p}/tmp/scgi;
@@ -570,7 +572,13 @@ location /up/ {{ dav_methods PUT; client_body_in_file_only off; }}
 location = /hello {{ default_type text/plain; return 200 'hello\\n'; }}
 location = /empty {{ return 204; }}
 location = /redirect {{ return 302 https://attacker-domain.com/steal; }}
-""") + server("a.wild-host.com b.a.wild-host.com wild-host.com", "location / { default_type text/plain; return 200 'wild\\n'; }")
+""") + server("h2.lab-host.com", f"""
+root {p}; http2_max_concurrent_streams 32;
+location = /echo {{ default_type text/plain; add_header X-Http $server_protocol; return 200 '$request_method $http_authorization $http_cookie\\n'; }}
+location /down/ {{ default_type application/octet-stream; }}
+location /up/ {{ dav_methods PUT; client_body_in_file_only off; }}
+location = /empty {{ return 204; }}
+""", http2=" http2") + server("a.wild-host.com b.a.wild-host.com wild-host.com", "location / { default_type text/plain; return 200 'wild\\n'; }")
             + server("wrong-name.lab-host.com", "location / { return 200 'never\\n'; }", cert="bad") + "".join(
             f"server {{ listen {f'[{a}]' if ':' in a else a}:80; server_name {h}; location / {{ default_type text/plain; return 200 'plain\\n'; }} }}\n"
             for h in ("api.stripe.com", "files.lab-host.com") for a in names[h]) + "}\n")

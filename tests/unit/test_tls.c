@@ -66,7 +66,7 @@ static enum tls_io connect_to(X509 *x, EVP_PKEY *key, const char *host, struct t
 	SSL_CTX *ctx = certs_server(x, key);
 
 	pair_of(fd);
-	assert_int_equal(tls_connect(T.ctx, fd[0], host, NULL, ret), 0);
+	assert_int_equal(tls_connect(T.ctx, fd[0], host, TLS_OFFER_HTTP1, NULL, ret), 0);
 	*ret_peer = peer_of(ctx, fd[1], true);
 	SSL_CTX_free(ctx);
 	return drive(*ret, *ret_peer);
@@ -124,7 +124,7 @@ static void test_upstream_old(void **state)
 	SSL_CTX_set_max_proto_version(ctx, TLS1_1_VERSION);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
 	pair_of(fd);
-	assert_int_equal(tls_connect(T.ctx, fd[0], NAME, NULL, &t), 0);
+	assert_int_equal(tls_connect(T.ctx, fd[0], NAME, TLS_OFFER_HTTP1, NULL, &t), 0);
 	peer = peer_of(ctx, fd[1], true);
 	assert_int_equal(drive(t, peer), TLS_FAIL);
 	assert_false(tls_distrusted(t));
@@ -195,7 +195,7 @@ static void test_session(void **state)
 	(void)state;
 	for (turn = 0; turn < 3; turn++) {
 		pair_of(fd);
-		assert_int_equal(tls_connect(T.ctx, fd[0], NAME, session, &t), 0);
+		assert_int_equal(tls_connect(T.ctx, fd[0], NAME, TLS_OFFER_HTTP1, session, &t), 0);
 		peer = peer_of(ctx, fd[1], true);
 		assert_int_equal(drive(t, peer), TLS_OK);
 		assert_int_equal(SSL_session_reused(peer), turn > 0);
@@ -273,11 +273,22 @@ static void test_agent_refusals(void **state)
 	SSL_CTX_free(ctx);
 	/* It speaks nothing that we do. */
 	ctx = agent_ctx();
-	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x02h2", 3);
+	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x02h3", 3);
 	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_FAIL);
 	done(t, peer, fd);
-	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x02h2\x08http/1.1", 12);
+	/* HTTP/2 where it has it, in whatever order; nothing said is HTTP/1.1. */
+	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x08http/1.1\x02h2", 12);
 	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
+	assert_true(tls_http2(t));
+	done(t, peer, fd);
+	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x08http/1.1", 9);
+	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
+	assert_false(tls_http2(t));
+	done(t, peer, fd);
+	SSL_CTX_free(ctx);
+	ctx = agent_ctx();
+	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
+	assert_false(tls_http2(t));
 	done(t, peer, fd);
 	SSL_CTX_free(ctx);
 	/* Too old. */

@@ -18,6 +18,8 @@
 #define KIND 1
 #define NAME "api.test.example"
 
+static struct h2_dues dues;
+
 static struct {
 	struct loop loop;
 	struct tls_ctx *tls;
@@ -315,7 +317,7 @@ static int setup(void **state)
 	assert_int_equal(pthread_create(&T.thread, NULL, serve, NULL), 0);
 	assert_int_equal(loop_init(&T.loop, NULL, turn), 0);
 	loop_on(&T.loop, KIND, on_event);
-	assert_int_equal(upstreams_new(&T.loop, KIND, T.tls, 64, &T.pool), 0);
+	assert_int_equal(upstreams_new(&T.loop, KIND, KIND + 1, T.tls, &dues, 64, &T.pool), 0);
 	return 0;
 }
 
