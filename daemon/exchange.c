@@ -18,6 +18,7 @@
 #include "values.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the audit log ---- */
@@ -31,6 +32,8 @@ static void exchange_record_decision(struct conn *c)
 
 	conn_describe(c, &en);
 	en.scheme = x->ours.kind == ANSWER_CONNECTED ? NULL : rq->route.scheme == HTTP1_SCHEME_HTTPS ? "https" : "http";
+	if (rq->route.upgraded && !en.detail)
+		en.detail = "upgraded from http";
 	en.host = x->host;
 	en.host_len = strlen(x->host);
 	en.host_port = rq->route.port;
@@ -516,6 +519,34 @@ static int exchange_edits(const struct request *rq, bool filled, struct http1_ed
 	return n;
 }
 
+/* The agent's Host names port 80, if any; ours names the rule's. */
+static int exchange_edit_host(struct request *rq, struct http1_edit *edits, int n)
+{
+	uint32_t i = http1_find(&rq->head, HTTP1_HOST, 0);
+	bool v6 = rq->route.address && strchr(rq->route.host, ':');
+	struct wr w = wr_of(rq->authority, sizeof(rq->authority));
+
+	if (!rq->route.upgraded || (rq->route.port == 443 && rq->meaning.port == 0 && i < rq->head.field_count))
+		return n;
+	if (n == INJECT_EDITS_MAX)
+		return -ENOBUFS;
+	wr_str(&w, v6 ? "[" : "");
+	wr_str(&w, rq->route.host);
+	wr_str(&w, v6 ? "]" : "");
+	if (rq->route.port != 443) {
+		char port[8];
+
+		(void)snprintf(port, sizeof(port), ":%u", rq->route.port);
+		wr_str(&w, port);
+	}
+	edits[n] = (struct http1_edit){.op = HTTP1_VALUE, .field = i, .value = {rq->authority, w.len}};
+	if (i == rq->head.field_count) {
+		edits[n].op = HTTP1_ADD;
+		edits[n].name = (struct http1_slice){"Host", 4};
+	}
+	return w.full ? -ENOBUFS : n + 1;
+}
+
 static int exchange_write_head(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -551,6 +582,8 @@ static int exchange_write_head(struct conn *c)
 	}
 	to->wipe = rq->refs.need_count > 0;
 	rc = exchange_edits(rq, filled, edits);
+	if (rc >= 0)
+		rc = exchange_edit_host(rq, edits, rc);
 	if (rc < 0)
 		return -ENOBUFS;
 	out.edit_count = (size_t)rc;

@@ -38,6 +38,7 @@ struct request {
 	struct http1_meaning meaning;
 	struct route route;	 /* its rule is only good while the rules are judged */
 	char rule[RPC_HOST_MAX]; /* the rule's host */
+	char authority[RPC_HOST_MAX + 8]; /* Host, where it is not as the agent wrote it */
 	struct inject_scan refs;
 	struct upstream_key key;
 	struct cred values[INJECT_MAX];
@@ -66,6 +67,7 @@ struct exchange {
 	bool retried;
 	bool agent_keep;	 /* the agent's connection may carry another request */
 	bool agent_minor0;	 /* HTTP/1.0 */
+	uint16_t upgraded;	 /* the agent speaks plain HTTP, the upstream TLS at this port; 0: they speak alike */
 	struct answer ours;	 /* what is answered, when it is no reason */
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;

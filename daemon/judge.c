@@ -188,6 +188,7 @@ enum reason judge_request(struct conn *c)
 	ask.references = rq->refs.ref_count > 0;
 	route_request(&ask, &rq->route);
 	memcpy(x->host, rq->route.host, sizeof(x->host));
+	x->upgraded = rq->route.upgraded ? rq->route.port : 0;
 	if (!rq->route.rule)
 		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
 	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));

@@ -126,6 +126,37 @@ static void relay_weaken(const struct http1_head *h, uint32_t field, struct rela
 	e->count++;
 }
 
+/* The agent spoke plain HTTP, maybe since it cannot trust our CA: an answer that leads it to the same place over TLS
+ * leads it to plain HTTP instead, which comes there too. In place: the new text is never longer. */
+static void relay_downgrade(const struct conn *c, struct relay_edits *e)
+{
+	const struct http1_head *h = &c->p->head;
+	uint32_t i = 0;
+
+	while (i < h->field_count && !http1_is(h->fields[i].name, "location"))
+		i++;
+	if (i < h->field_count && e->count < RELAY_EDITS_MAX) {
+		struct http1_slice v = h->fields[i].value;
+		const char *hash = v.len ? memchr(v.p, '#', v.len) : NULL;
+		char *p = (char *)(uintptr_t)v.p;
+		struct http1_url u;
+		size_t host, port;
+
+		if (http1_url((struct http1_slice){v.p, hash ? (size_t)(hash - v.p) : v.len}, &u) < 0 ||
+		    u.scheme != HTTP1_SCHEME_HTTPS || u.port != c->x->upgraded || strcmp(u.host, c->x->host) != 0)
+			return;
+		/* "https://" host ":port" becomes "http://" host, moved to the end of what it was */
+		host = strcspn(p + 8, "/?#:\r\n");
+		if (p[8] == '[' || host > v.len - 8)
+			return;
+		port = u.port_given ? strspn(p + 8 + host, ":0123456789") : 0;
+		memmove(p + 8 + port, p + 8, host);
+		memcpy(p + 1 + port, "http://", 7);
+		e->of[e->count++] = (struct http1_edit){
+			.op = HTTP1_VALUE, .field = i, .value = {p + 1 + port, v.len - 1 - port}};
+	}
+}
+
 /* A body that is looked through and coded: *ret takes its codings off. -ENOTSUP: that cannot be done. */
 static int relay_uncode(const struct http1_head *h, struct relay_edits *e, struct recode **ret)
 {
@@ -177,6 +208,8 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 
 	if (rc < 0)
 		return rc;
+	if (x->upgraded)
+		relay_downgrade(c, &edits);
 	if (x->sieve.recode)
 		framing = HTTP1_FRAMING_CHUNKED; /* nobody knows how long it will be */
 	if (framing == HTTP1_FRAMING_CLOSE && !x->agent_minor0)

@@ -240,6 +240,21 @@ static bool plaintext_refused(const struct route_ask *a, const struct route *r)
 	return r->scheme != HTTP1_SCHEME_HTTPS && (a->references || r->port == PORT_HTTPS);
 }
 
+/* A plain request to a host whose rule upgrades: from here on it is the one over TLS, for rules, pool and audit. */
+static void upgrade(const struct route_ask *a, struct route *r)
+{
+	const struct rules_rule *rule;
+
+	if (r->scheme == HTTP1_SCHEME_HTTPS || r->port != PORT_HTTP)
+		return;
+	rule = rules_upgrade(a->rules, r->host);
+	if (!rule)
+		return;
+	r->scheme = HTTP1_SCHEME_HTTPS;
+	r->port = rule->port;
+	r->upgraded = true;
+}
+
 static enum reason request_verdict(const struct route_ask *a, struct route *r)
 {
 	const struct rules_rule *rule;
@@ -247,6 +262,7 @@ static enum reason request_verdict(const struct route_ask *a, struct route *r)
 
 	if (why != REASON_NONE)
 		return deny(r, why);
+	upgrade(a, r);
 	rule = rules_find(a->rules, r->host, r->port, &why);
 	if (!rule && why != REASON_POLICY)
 		return deny(r, why);

@@ -45,6 +45,7 @@ struct route {
 	bool address;		      /* host is an address in text */
 	uint16_t port;
 	enum http1_scheme scheme;     /* towards the upstream */
+	bool upgraded;		      /* the client asked in the clear, at port 80; scheme and port are the rule's */
 	struct http1_slice path;      /* without query; route_request() only */
 };
 

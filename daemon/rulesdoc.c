@@ -369,6 +369,9 @@ static int rule_mode(const struct rules_rule *rule, struct err *e)
 			       "digit");
 	if (rule->upgrade && rule->port == 80)
 		return err_set(e, -EINVAL, "upgrade is from port 80 to the rule's port; give the one that TLS is spoken at");
+	if (rule->upgrade && rule->private)
+		return err_set(e, -EINVAL, "upgrade is for public hosts: at a private address the kernel opens the rule's "
+			       "own port, not port 80");
 	if (rule->client_cert[0] && rule->port == 80)
 		return err_set(e, -EINVAL, "client_cert is shown in TLS, which is not spoken at port 80");
 	if (rule->mode == RULES_TCP && rule->port == 53)

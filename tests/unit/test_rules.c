@@ -804,6 +804,7 @@ static void refuses_options(void **state)
 	refused(H "\"port\":80,\"upgrade\":true}", "", "from port 80");
 	refused(H "\"port\":80,\"client_cert\":\"C\"}", "", "not spoken at port 80");
 	refused(H "\"mode\":\"tcp\",\"port\":53}", "", "port 53");
+	refused(H "\"upgrade\":true,\"private\":true}", "", "public hosts");
 	refused(H "\"client_cert\":\"c\"}", "", "name of a secret");
 	refused(H "\"client_cert\":\"1C\"}", "", "name of a secret");
 	refused(H "\"client_cert\":7}", "", "client_cert");
