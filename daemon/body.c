@@ -1,6 +1,8 @@
 /* body.c: see body.h. */
 #include "body.h"
 
+#define BODY_AT_ONCE BUF_UNIT /* bytes of chunks that are put into a sieve before it is asked */
+
 void body_init(struct body *b, enum http1_framing from, uint64_t length, enum http1_framing to)
 {
 	*b = (struct body){.from = from, .to = to, .left = from == HTTP1_FRAMING_LENGTH ? length : 0};
@@ -29,7 +31,7 @@ static int body_frame(struct body *b, const void *p, size_t n, struct buf *out)
 	return 0;
 }
 
-/* What is in the sieve, as far as `out` has room. */
+/* What is in the sieve, as far as `out` has room. 1: there may be more, or its end may be a bad one. */
 static int body_sift(struct body *b, struct buf *out, size_t full)
 {
 	const uint8_t *p;
@@ -43,7 +45,7 @@ static int body_sift(struct body *b, struct buf *out, size_t full)
 		rc = body_frame(b, p, n, out);
 		sieve_took(b->sieve);
 	}
-	return rc;
+	return rc < 0 ? rc : 1;
 }
 
 static bool body_busy(const struct body *b)
@@ -51,14 +53,10 @@ static bool body_busy(const struct body *b)
 	return b->sieve && sieve_busy(b->sieve);
 }
 
-static int body_put(struct body *b, const void *p, size_t n, struct buf *out, size_t full)
+/* Into the sieve alone, if there is one. */
+static int body_put(struct body *b, const void *p, size_t n, struct buf *out)
 {
-	int rc;
-
-	if (!b->sieve)
-		return body_frame(b, p, n, out);
-	rc = sieve_put(b->sieve, p, n);
-	return rc < 0 ? rc : body_sift(b, out, full);
+	return b->sieve ? sieve_put(b->sieve, p, n) : body_frame(b, p, n, out);
 }
 
 /* The end of a chunked body on the other side; trailers NULL: none. */
@@ -103,9 +101,12 @@ static int body_trailer(struct body *b, struct buf *in, struct buf *out, struct 
 	}
 }
 
-static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t full)
+/* What waits in a sieve is looked through from where a find may begin: once for many small chunks, not for each. */
+static int body_chunks(struct body *b, struct buf *in, struct buf *out, size_t full)
 {
-	while (buf_len(in) > 0 && buf_len(out) < full && !body_busy(b)) {
+	size_t put = 0;
+
+	while (buf_len(in) > 0 && buf_len(out) < full && put < BODY_AT_ONCE && !b->over) {
 		struct http1_slice piece = {0};
 		enum http1_result got;
 		size_t used = 0;
@@ -113,18 +114,28 @@ static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t 
 
 		got = http1_chunked(&b->chunk, (const char *)buf_bytes(in), buf_len(in), &used, &piece);
 		if (got == HTTP1_DATA)
-			rc = body_put(b, piece.p, piece.len, out, full);
+			rc = body_put(b, piece.p, piece.len, out);
+		put += piece.len;
 		buf_take(in, used);
 		if (rc < 0)
 			return rc;
 		if (got == HTTP1_BAD)
 			return -EBADMSG;
-		if (got == HTTP1_DONE) {
-			b->over = true;
-			return 0;
-		}
+		b->over = got == HTTP1_DONE;
 	}
 	return 0;
+}
+
+static int body_chunked(struct body *b, struct buf *in, struct buf *out, size_t full)
+{
+	int rc = 0;
+
+	while (rc == 0 && buf_len(in) > 0 && buf_len(out) < full && !b->over && !body_busy(b)) {
+		rc = body_chunks(b, in, out, full);
+		if (rc == 0 && b->sieve)
+			rc = body_sift(b, out, full);
+	}
+	return rc < 0 ? rc : 0;
 }
 
 /* Again where a sieve has kept what there was room for: whoever reads an end next must find `in` empty. */
@@ -138,7 +149,9 @@ static int body_counted(struct body *b, struct buf *in, struct buf *out, size_t 
 			n = (size_t)b->left;
 		if (n > room)
 			n = room;
-		rc = body_put(b, buf_bytes(in), n, out, full);
+		rc = body_put(b, buf_bytes(in), n, out);
+		if (rc == 0 && b->sieve)
+			rc = body_sift(b, out, full);
 		buf_take(in, n);
 		if (rc < 0)
 			return rc;
@@ -156,11 +169,9 @@ static int body_over(struct body *b, struct buf *out, size_t full)
 	int rc;
 
 	if (b->sieve) {
-		if (buf_len(out) >= full)
-			return 0;
 		rc = body_sift(b, out, full);
-		if (rc < 0 || !sieve_empty(b->sieve))
-			return rc;
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
 	}
 	if (b->from != HTTP1_FRAMING_CHUNKED)
 		return body_last(b, NULL, out);
@@ -181,7 +192,7 @@ int body_move(struct body *b, struct buf *in, struct buf *out, size_t full, stru
 		rc = body_over(b, out, full);
 	if (rc == 0 && b->phase == BODY_TRAILER && buf_len(in) > 0)
 		rc = body_trailer(b, in, out, scratch);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 size_t body_straight(const struct body *b, const struct buf *in)

@@ -33,11 +33,6 @@ static inline bool sieve_busy(const struct sieve *v)
 {
 	return v->more || v->ready > 0;
 }
-/* Nothing is in it. */
-static inline bool sieve_empty(const struct sieve *v)
-{
-	return !sieve_busy(v) && buf_len(&v->plain) == 0;
-}
 /* *ret_n bytes at *ret are ready; 0: none without more payload. last: no payload follows. -EBADMSG: the coding is
  * broken or cut off; -EFBIG: a bomb; -E2BIG: the beginning of a find is too long; -ENOBUFS. */
 int sieve_next(struct sieve *v, bool last, const uint8_t **ret, size_t *ret_n) must_check;

@@ -172,9 +172,36 @@ static void test_all_framings(void **state)
 	free(r);
 }
 
+/* The frames say that it is whole, the coding that it is not: whatever the room, it never ends well. */
+static void test_coding_cut_off(void **state)
+{
+	static const size_t fulls[] = {1, 2, 100, 5000, 65536};
+	struct redact_value value = {(const uint8_t *)VALUE, strlen(VALUE)};
+	struct redact *r = redact_make(malloc(redact_size(&value, 1)), &value, 1);
+	size_t len = gzip(plain, make_plain()), i, cut;
+	struct way w = {.coded = true, .to = HTTP1_FRAMING_CHUNKED, .piece = 7};
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(fulls); i++) {
+		for (cut = 1; cut < len; cut = 2 * cut + 7) {
+			for (w.from = HTTP1_FRAMING_LENGTH; w.from <= HTTP1_FRAMING_CLOSE; w.from++) {
+				size_t n = w.from == HTTP1_FRAMING_CHUNKED ? chunked(packed, len - cut) : len - cut;
+				struct buf out;
+
+				w.full = fulls[i];
+				buf_init(&out, 4u << 20);
+				assert_int_equal(run(r, &w, w.from == HTTP1_FRAMING_CHUNKED ? wire : packed, n, len - cut, &out),
+						 -EBADMSG);
+				buf_done(&out);
+			}
+		}
+	}
+	free(r);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_framings)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_framings), cmocka_unit_test(test_coding_cut_off)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
