@@ -41,8 +41,8 @@ CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secret
 	    cmd_doctor run_env run_mounts run_sandbox
 # What signs and mints.
 SHARED   += kind template sigv4
-PROXY    += awschunk
-KEEPER   += parts jwt
+PROXY    += awschunk resign
+KEEPER   += parts jwt hmac keeper_read keeper_sign
 CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 
 # What opens the vault.

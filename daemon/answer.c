@@ -21,6 +21,8 @@ int answer_status(enum reason why)
 	case REASON_KEYRING_LOCKED:
 	case REASON_KEYRING_AWAY:
 	case REASON_COMMAND:
+	case REASON_TOKEN_REFUSED:
+	case REASON_TOKEN:
 	case REASON_INTERNAL:
 		return 502;
 	default:

@@ -47,6 +47,8 @@ static size_t ask_size(uint16_t op)
 		return sizeof(struct rpc_sign_leaf);
 	case RPC_CREDENTIAL:
 		return sizeof(struct rpc_credential);
+	case RPC_SIGN:
+		return sizeof(struct rpc_sign);
 	case RPC_FORMER_ASK:
 		return sizeof(struct rpc_former_ask);
 	default:
@@ -62,6 +64,8 @@ static uint16_t ask_answer(uint16_t op)
 	case RPC_CREDENTIAL:
 	case RPC_FORMER_ASK:
 		return RPC_CREDENTIAL_VALUE;
+	case RPC_SIGN:
+		return RPC_SIGNED;
 	default:
 		return RPC_RESOLVED;
 	}
@@ -80,9 +84,11 @@ static int channel_send(struct channel *c, struct ask *a)
 	if (++c->sequence >= UINT32_MAX / RPC_INFLIGHT_MAX)
 		c->sequence = 1;
 	id = place + RPC_INFLIGHT_MAX * c->sequence;
-	rc = rpc_send(c->peer.fd, a->op, id, &a->body, ask_size(a->op), NULL, 0, -1);
+	rc = rpc_send(c->peer.fd, a->op, id, &a->body, ask_size(a->op), a->tail, a->tail_len, -1);
 	if (rc < 0)
 		return rc;
+	a->tail = NULL;
+	a->tail_len = 0;
 	c->flying[place].by = a;
 	c->flying[place].id = id;
 	c->flying[place].answer = a->answer;
@@ -199,6 +205,7 @@ static int channel_on_former(void *ctx, uint32_t peer, struct rpc_msg *m)
 static const struct rpc_row channel_rows[] = {
 	{RPC_LEAF, sizeof(struct rpc_done), RPC_LEAF_MAX, 0, channel_on_done},
 	{RPC_CREDENTIAL_VALUE, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
+	{RPC_SIGNED, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
 	{RPC_RESOLVED, sizeof(struct rpc_resolved), 0, 0, channel_on_resolved},
 	{RPC_FORMER, sizeof(struct rpc_former), RPC_TAIL_MAX, 0, channel_on_former},
 };

@@ -34,7 +34,10 @@ struct ask {
 	uint32_t place;	    /* in flying; RPC_INFLIGHT_MAX: waits */
 	uint16_t op, answer;
 	ask_fn *fn;
+	const void *tail;   /* sent with it, and forgotten then */
+	size_t tail_len;
 	union {
+		struct rpc_sign sign;
 		struct rpc_sign_leaf leaf;
 		struct rpc_credential credential;
 		struct rpc_former_ask former;

@@ -3,14 +3,15 @@
 
 #include <string.h>
 
-#define SIGNATURE ";chunk-signature="
+#define SIGNATURE         ";chunk-signature="
 #define TRAILER_SIGNATURE "x-amz-trailer-signature:"
-#define HEX_LEN 64
+#define HEX_LEN           64
 
 static bool hex_ok(const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f') || (p[i] >= 'A' && p[i] <= 'F')))
+		if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f') ||
+		      (p[i] >= 'A' && p[i] <= 'F')))
 			return false;
 	return true;
 }
@@ -32,7 +33,8 @@ static enum awschunk_result begins(const uint8_t *p, size_t len, size_t *at, con
 }
 
 /* 64 hex digits and CRLF. */
-static enum awschunk_result signature_end(const uint8_t *p, size_t len, size_t *at, size_t *ret_signature)
+static enum awschunk_result signature_end(const uint8_t *p, size_t len, size_t *at,
+					  size_t *ret_signature)
 {
 	size_t have = len - *at < HEX_LEN ? len - *at : HEX_LEN;
 
@@ -43,7 +45,8 @@ static enum awschunk_result signature_end(const uint8_t *p, size_t len, size_t *
 	return have < HEX_LEN ? AWSCHUNK_MORE : begins(p, len, at, "\r\n");
 }
 
-static enum awschunk_result chunk(const uint8_t *p, size_t len, bool trailer, struct awschunk_frame *f)
+static enum awschunk_result chunk(const uint8_t *p, size_t len, bool trailer,
+				  struct awschunk_frame *f)
 {
 	enum awschunk_result got;
 	size_t at = 0, size = 0;
@@ -98,7 +101,8 @@ static bool is_signature(const uint8_t *p, size_t len)
 	size_t n = sizeof(TRAILER_SIGNATURE) - 1;
 
 	return len >= n &&
-	       http1_is((struct http1_slice){(const char *)p, n - 1}, "x-amz-trailer-signature") && p[n - 1] == ':';
+	       http1_is((struct http1_slice){(const char *)p, n - 1}, "x-amz-trailer-signature") &&
+	       p[n - 1] == ':';
 }
 
 static enum awschunk_result trailers(const uint8_t *p, size_t len, struct awschunk_frame *f)
@@ -127,7 +131,8 @@ static enum awschunk_result trailers(const uint8_t *p, size_t len, struct awschu
 	return got == AWSCHUNK_DATA ? AWSCHUNK_TRAILER : got;
 }
 
-enum awschunk_result awschunk_next(const uint8_t *p, size_t len, bool trailer, bool last, struct awschunk_frame *f)
+enum awschunk_result awschunk_next(const uint8_t *p, size_t len, bool trailer, bool last,
+				   struct awschunk_frame *f)
 {
 	*f = (struct awschunk_frame){0};
 	if (last && !trailer)
@@ -142,7 +147,8 @@ void awschunk_trailers(struct http1_slice lines, struct wr *w)
 	while (at < lines.len) {
 		const char *p = lines.p + at;
 		size_t n = (size_t)((const char *)memchr(p, '\r', lines.len - at) - p);
-		size_t name = (size_t)((const char *)memchr(p, ':', n) - p), from = name + 1, to = n;
+		size_t name = (size_t)((const char *)memchr(p, ':', n) - p), from = name + 1,
+		       to = n;
 
 		for (size_t i = 0; i < name; i++)
 			wr_u8(w, (uint8_t)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]));

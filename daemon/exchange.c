@@ -15,6 +15,7 @@
 #include "judge.h"
 #include "origin.h"
 #include "relay.h"
+#include "resign.h"
 #include "values.h"
 
 #include <assert.h>
@@ -103,6 +104,7 @@ void exchange_head_gone(struct conn *c)
 	if (!rq)
 		return;
 	values_drop(c);
+	resign_done(rq);
 	ask_cancel(&rq->ask);
 	buf_take(&c->agent.in, rq->used);
 	hold_back(c);
@@ -123,6 +125,7 @@ static void exchange_free(struct conn *c)
 
 	exchange_head_gone(c);
 	exchange_drop_upstream(x);
+	resign_stream_done(x);
 	hold_done(c);
 	sieve_done(&x->sieve);
 	values_drop_known(c);
@@ -463,6 +466,7 @@ static size_t exchange_head_bound(const struct request *rq)
 
 	for (i = 0; i < rq->refs.ref_count; i++)
 		n += 4 * rq->values[rq->refs.refs[i].need].len + 64;
+	n += resign_bound(rq);
 	for (i = 0; i < rq->refs.place_count; i++)
 		n += 4 * rq->values[rq->refs.places[i].need].len + 512;
 	return n;
@@ -587,6 +591,8 @@ static int exchange_write_head(struct conn *c)
 	if (rc < 0)
 		return -ENOBUFS;
 	out.edit_count = (size_t)rc;
+	if (resign_edits(rq, &out, edits, INJECT_EDITS_MAX) < 0)
+		return -ENOBUFS;
 	w = wr_of(buf_room(to, bound, &room), bound);
 	if (!w.p)
 		return -ENOBUFS;
@@ -671,7 +677,7 @@ static bool step_credential(struct conn *c)
 		exchange_fail(c, REASON_NON_HTTPS, NULL);
 		return true;
 	}
-	if (values_get(c) && values_known(c))
+	if (values_get(c) && resign_get(c) && values_known(c))
 		return exchange_send(c);
 	return rq->refused;
 }
@@ -742,7 +748,7 @@ bool exchange_wants_body(const struct conn *c)
 	const struct exchange *x = c->x;
 
 	return x && (c->state == CONN_WAIT || c->state == CONN_RELAY) && !x->up_broken && x->up &&
-	       !x->hold.whole && x->up_body.phase != BODY_DONE &&
+	       !x->hold.whole && x->up_body.phase != BODY_DONE && !resign_full(x) &&
 	       buf_len(&x->up->side.out) < RELAY_FULL;
 }
 

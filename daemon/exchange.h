@@ -48,6 +48,7 @@ struct request {
 	int resolve_rc;
 	struct cred *others;	 /* for the search of the response: a place for each secret of the document */
 	uint32_t other_count, other; /* `other`: the first that has not been looked at */
+	struct resign *resign;	 /* resign.h; NULL: not signed again */
 	bool refused;		 /* the keeper has refused or is gone: */
 	enum reason refusal;
 	struct ask ask;
@@ -71,6 +72,7 @@ struct exchange {
 	struct answer ours;	 /* what is answered, when it is no reason */
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
+	struct resign_stream *stream; /* resign.h: up_body's payload is signed again on its way; or NULL */
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
 	struct http1_scan down_scan;
 	struct body down_body;

@@ -3,6 +3,7 @@
 
 #include "explicit.h"
 #include "origin.h"
+#include "resign.h"
 
 #include <assert.h>
 #include <openssl/sha.h>
@@ -185,7 +186,10 @@ enum reason judge_request(struct conn *c)
 		judge_no_websocket(rq);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
-	ask.references = rq->refs.ref_count > 0;
+	why = resign_scan(c);
+	if (why != REASON_NONE)
+		return why;
+	ask.references = rq->refs.need_count > 0;
 	route_request(&ask, &rq->route);
 	memcpy(x->host, rq->route.host, sizeof(x->host));
 	x->upgraded = rq->route.upgraded ? rq->route.port : 0;

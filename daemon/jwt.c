@@ -39,7 +39,8 @@ static bool key_p256(const EVP_PKEY *k)
 	char name[32] = "";
 	size_t n;
 
-	return EVP_PKEY_get_base_id(k) == EVP_PKEY_EC && EVP_PKEY_get_group_name(k, name, sizeof(name), &n) == 1 &&
+	return EVP_PKEY_get_base_id(k) == EVP_PKEY_EC &&
+	       EVP_PKEY_get_group_name(k, name, sizeof(name), &n) == 1 &&
 	       strcmp(name, "prime256v1") == 0;
 }
 
@@ -54,18 +55,22 @@ int jwt_key_check(const char *pem, size_t len, struct err *e)
 
 	if (!k)
 		return err_set(e, -EINVAL, "the private key is not PEM, or it has a passphrase");
-	return key_rsa(k) || key_p256(k) ? 0
-					 : err_set(e, -EINVAL, "the private key must be RSA of 2048 bits or more, or P-256");
+	return key_rsa(k) || key_p256(k)
+		       ? 0
+		       : err_set(e, -EINVAL,
+				 "the private key must be RSA of 2048 bits or more, or P-256");
 }
 
 void jwt_base64(const void *p, size_t len, struct wr *w)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	const uint8_t *s = p;
 
 	for (size_t i = 0; i < len; i += 3) {
 		size_t n = len - i < 3 ? len - i : 3;
-		uint32_t v = (uint32_t)s[i] << 16 | (n > 1 ? (uint32_t)s[i + 1] << 8 : 0) | (n > 2 ? s[i + 2] : 0u);
+		uint32_t v = (uint32_t)s[i] << 16 | (n > 1 ? (uint32_t)s[i + 1] << 8 : 0) |
+			     (n > 2 ? s[i + 2] : 0u);
 
 		for (size_t j = 0; j <= n; j++)
 			wr_u8(w, (uint8_t)digits[v >> (18 - 6 * j) & 63]);
@@ -88,7 +93,8 @@ static int sign_with(EVP_PKEY *k, const void *p, size_t len, struct wr *w)
 	uint8_t sig[1024], raw[64];
 	size_t n = sizeof(sig);
 
-	if (!c || EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, k) != 1 || EVP_DigestSign(c, sig, &n, p, len) != 1) {
+	if (!c || EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, k) != 1 ||
+	    EVP_DigestSign(c, sig, &n, p, len) != 1) {
 		ERR_clear_error();
 		return -EIO;
 	}
@@ -111,8 +117,8 @@ int jwt_make(const char *pem, size_t len, const char *header, const char *claims
 
 	if (!k || !(key_rsa(k) || key_p256(k)))
 		return -EINVAL;
-	n = snprintf(text, sizeof(text), "{\"alg\":\"%s\",\"typ\":\"JWT\"%s%s}", key_rsa(k) ? "RS256" : "ES256",
-		     header[0] ? "," : "", header);
+	n = snprintf(text, sizeof(text), "{\"alg\":\"%s\",\"typ\":\"JWT\"%s%s}",
+		     key_rsa(k) ? "RS256" : "ES256", header[0] ? "," : "", header);
 	if (n < 0 || (size_t)n >= sizeof(text))
 		return -EINVAL;
 	jwt_base64(text, (size_t)n, w);

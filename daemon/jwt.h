@@ -15,7 +15,8 @@ int jwt_key_check(const char *pem, size_t len, struct err *e) must_check;
 
 /* header and claims: the members of the JSON objects, without braces; "alg" and "typ" are put in front. Written to w:
  * the compact form. -EINVAL: the key; -EIO: OpenSSL. */
-int jwt_make(const char *pem, size_t len, const char *header, const char *claims, struct wr *w) must_check;
+int jwt_make(const char *pem, size_t len, const char *header, const char *claims,
+	     struct wr *w) must_check;
 
 /* Unpadded base64url. */
 void jwt_base64(const void *p, size_t len, struct wr *w);

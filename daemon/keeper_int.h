@@ -5,6 +5,7 @@
  *	keeper_docs.c   what is known: signed documents, guards
  *	keeper_admin.c  what the boss asks: secrets, signatures, keys
  *	keeper_peers.c  what proxies ask: leaves, credentials
+ *	keeper_sign.c   signatures of requests
  *
  * One context per process. What a proxy names is looked up through keeper_doc() and keeper_guard_find(),
  * in what the boss said and what was signed.
@@ -120,6 +121,12 @@ int keeper_stats(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 
 /* ---- keeper_peers.c ---- */
 
+/* May this credential go out; *ret is its secret, good as long as the document is. */
+int keeper_judge(struct keeper *k, const struct rpc_credential *q, const struct rules_secret **ret) must_check;
+/* Are its strings and its slot what they must be. */
+bool keeper_credential_ok(const struct rpc_credential *q);
+/* Of a guard that keeper_judge() has found. */
+const char *keeper_workspace_of(struct keeper *k, uint64_t guard);
 int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd) must_check;
 void keeper_proxy_end(struct keeper *k, struct keeper_proxy *p);
 /* A value that these hosts may know is no longer in force for them: proxies are told. value is taken over; NULL: they
@@ -127,5 +134,12 @@ void keeper_proxy_end(struct keeper *k, struct keeper_proxy *p);
 void keeper_former(struct keeper *k, const char *workspace, char (*hosts)[RPC_HOST_MAX], uint32_t host_count,
 		   struct secret **value);
 loop_fn keeper_on_proxy;
+
+/* ---- keeper_sign.c ---- */
+
+int keeper_sign(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
+/* Answers RPC_CREDENTIAL for a secret of kind aws. */
+int keeper_identity_start(struct keeper *k, uint32_t peer, uint32_t id, const struct rpc_credential *of,
+			  const char *workspace) must_check;
 
 #endif

@@ -138,12 +138,20 @@ static int keeper_sign_leaf(void *ctx, uint32_t peer, struct rpc_msg *m)
 
 static bool keeper_slot_ok(uint16_t slot)
 {
-	return slot != 0 && (slot & (slot - 1)) == 0 && (slot & ~RULES_SLOTS_KNOWN) == 0;
+	return slot != 0 && (slot & (slot - 1)) == 0 && (slot & ~(RULES_SLOTS_KNOWN | RULES_SLOT_SIGN)) == 0;
 }
 
-/* May this credential go out; *ret_workspace is the guard's own then. */
-static int keeper_judge(struct keeper *k, const struct rpc_credential *q,
-			const char **ret_workspace)
+bool keeper_credential_ok(const struct rpc_credential *q)
+{
+	return rpc_str_ok(q->name, sizeof(q->name)) && rpc_str_ok(q->host, sizeof(q->host)) && keeper_slot_ok(q->slot);
+}
+
+const char *keeper_workspace_of(struct keeper *k, uint64_t guard)
+{
+	return keeper_guard_find(k, guard)->workspace;
+}
+
+int keeper_judge(struct keeper *k, const struct rpc_credential *q, const struct rules_secret **ret)
 {
 	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
 	struct rules **doc = g ? keeper_doc(k, g->workspace) : NULL;
@@ -163,7 +171,7 @@ static int keeper_judge(struct keeper *k, const struct rpc_credential *q,
 		return -ENOENT;
 	if (why != REASON_NONE)
 		return -EACCES;
-	*ret_workspace = g->workspace;
+	*ret = rules_secret(*doc, q->name);
 	return 0;
 }
 
@@ -263,16 +271,20 @@ static int keeper_value(struct keeper *k, uint32_t peer, uint32_t id,
 static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_credential *q = m->body;
-	const char *workspace = NULL;
+	const struct rules_secret *s = NULL;
 	struct keeper *k = ctx;
 	int rc;
 
-	if (!rpc_str_ok(q->name, sizeof(q->name)) || !rpc_str_ok(q->host, sizeof(q->host)) ||
-	    !keeper_slot_ok(q->slot))
+	if (!keeper_credential_ok(q))
 		return -EPROTO;
-	rc = keeper_judge(k, q, &workspace);
-	return rc < 0 ? keeper_credential_no(k, &k->proxies[peer], m->id, q, rc, 0, strerror(-rc))
-		      : keeper_value(k, peer, m->id, q, workspace);
+	rc = keeper_judge(k, q, &s);
+	if (rc == 0 && s->kind != KIND_VALUE && s->kind != KIND_AWS)
+		rc = -EACCES; /* never as it is */
+	if (rc < 0)
+		return keeper_credential_no(k, &k->proxies[peer], m->id, q, rc, 0, strerror(-rc));
+	if (s->kind == KIND_AWS)
+		return keeper_identity_start(k, peer, m->id, q, keeper_workspace_of(k, q->guard));
+	return keeper_value(k, peer, m->id, q, keeper_workspace_of(k, q->guard));
 }
 
 /* For the search of a response. Like keeper_judge(): the workspace is the guard's own, and it may ask that host at all. */
@@ -311,6 +323,7 @@ static const struct rpc_row keeper_proxy_rows[] = {
 	{RPC_LEAF_KEY, 0, CA_SPKI_MAX, RPC_ONCE, keeper_leaf_key},
 	{RPC_SIGN_LEAF, sizeof(struct rpc_sign_leaf), 0, 0, keeper_sign_leaf},
 	{RPC_CREDENTIAL, sizeof(struct rpc_credential), 0, 0, keeper_credential},
+	{RPC_SIGN, sizeof(struct rpc_sign), RPC_TAIL_MAX, 0, keeper_sign},
 	{RPC_FORMER_ASK, sizeof(struct rpc_former_ask), 0, 0, keeper_former_ask},
 };
 

@@ -33,16 +33,16 @@ enum kind {
 	KIND_COUNT,
 };
 
-#define KIND_PARTS_MAX 3
-#define KIND_PARAMS_MAX 8
-#define KIND_PARAM_MAX 1024	/* bytes of a parameter's value */
+#define KIND_PARTS_MAX      3
+#define KIND_PARAMS_MAX     8
+#define KIND_PARAM_MAX      1024 /* bytes of a parameter's value */
 #define KIND_PARAM_NAME_MAX 24
-#define KIND_BLOCK_MAX (KIND_PARAMS_MAX * (KIND_PARAM_MAX + KIND_PARAM_NAME_MAX) + 1)
-#define KIND_PATH_MAX 512
+#define KIND_BLOCK_MAX      (KIND_PARAMS_MAX * (KIND_PARAM_MAX + KIND_PARAM_NAME_MAX) + 1)
+#define KIND_PATH_MAX       512
 
 const char *kind_word(enum kind k);
-int kind_of(const char *word);	 /* -1: there is none */
-bool kind_mints(enum kind k);	 /* a token is fetched for it */
+int kind_of(const char *word); /* -1: there is none */
+bool kind_mints(enum kind k);  /* a token is fetched for it */
 
 /* The name of a part, NULL past the last. */
 const char *kind_part(enum kind k, size_t i, bool *ret_required);
@@ -53,18 +53,19 @@ const char *kind_param(const char *block, const char *name);
 const char *kind_next(const char **at, const char **ret_value);
 
 /* Checks names and values and makes a block of them, malloc'ed (NULL when there are none). */
-int kind_params(enum kind k, const char *const *names, const char *const *values, size_t count, char **ret,
-		struct err *e) must_check;
+int kind_params(enum kind k, const char *const *names, const char *const *values, size_t count,
+		char **ret, struct err *e) must_check;
 
 /* An https URL without query: its host, port and path. */
-int kind_url(const char *url, char host[RPC_HOST_MAX], uint16_t *port, char path[KIND_PATH_MAX]) must_check;
+int kind_url(const char *url, char host[RPC_HOST_MAX], uint16_t *port,
+	     char path[KIND_PATH_MAX]) must_check;
 /* Where a kind that mints asks for its tokens. -EINVAL: its parameters do not say. */
 int kind_endpoint(enum kind k, const char *block, char host[RPC_HOST_MAX], uint16_t *port,
 		  char path[KIND_PATH_MAX]) must_check;
 
 /* The placeholders by which agents name a secret of kind aws: what `run` exports and the proxy knows again. They
  * follow from workspace and name and are no secret. */
-#define KIND_AWS_ID_LEN 20
+#define KIND_AWS_ID_LEN  20
 #define KIND_AWS_KEY_LEN 40
 void kind_aws_id(const char *workspace, const char *name, char out[KIND_AWS_ID_LEN + 1]);
 void kind_aws_key(const char *workspace, const char *name, char out[KIND_AWS_KEY_LEN + 1]);

@@ -40,7 +40,8 @@ static int part_ok(enum kind k, const char *name, const char *v, size_t len, str
 		return jwt_key_check(v, len, e);
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)v[i] < 0x20 || v[i] == 0x7f)
-			return err_set(e, -EINVAL, "%s must be one line without control characters", name);
+			return err_set(e, -EINVAL, "%s must be one line without control characters",
+				       name);
 	if (k == KIND_AWS && strcmp(name, "session_token") != 0)
 		for (size_t i = 0; i < len; i++)
 			if (!isalnum((unsigned char)v[i]) && !strchr("+/=_-", v[i]))
@@ -60,8 +61,10 @@ static int parts_take(enum kind k, json_t *o, struct parts *ret, struct err *e)
 		const json_t *v = json_object_get(o, name);
 
 		if (!v && required)
-			return err_set(e, -EINVAL, "a secret of kind %s needs %s; it is read as a JSON object of strings",
-				       kind_word(k), name);
+			return err_set(
+				e, -EINVAL,
+				"a secret of kind %s needs %s; it is read as a JSON object of strings",
+				kind_word(k), name);
 		if (!v)
 			continue;
 		if (!json_is_string(v))
@@ -73,7 +76,9 @@ static int parts_take(enum kind k, json_t *o, struct parts *ret, struct err *e)
 		known++;
 	}
 	if (known != json_object_size(o))
-		return err_set(e, -EINVAL, "there is a field that a secret of kind %s does not have", kind_word(k));
+		return err_set(e, -EINVAL,
+			       "there is a field that a secret of kind %s does not have",
+			       kind_word(k));
 	rc = secret_new(total, &ret->mem, e);
 	if (rc < 0)
 		return rc;
@@ -124,7 +129,9 @@ int parts_open(enum kind k, const struct secret *text, struct parts *ret, struct
 	} else {
 		rc = jdoc_load(p, len, SECRET_SIZE_MAX, 1, &o, &inner);
 		if (rc < 0 || !json_is_object(o)) /* what the library says may quote the text */
-			return err_set(e, -EINVAL, "a secret of kind %s is read as a JSON object of strings", kind_word(k));
+			return err_set(e, -EINVAL,
+				       "a secret of kind %s is read as a JSON object of strings",
+				       kind_word(k));
 		rc = parts_take(k, o, &t, e);
 	}
 	if (rc < 0)

@@ -86,6 +86,14 @@ static const char *const sentences[] = {
 			       "agentsecrets secrets bind NAME --host %s --slot <slot>",
 	[REASON_SECRET_PATH] = "The secret may not be sent to %s with this method and path. To see its binding, run: "
 			       "agentsecrets secrets list",
+	[REASON_SIGNATURE] = "The request to %s is signed in a way that cannot be signed again. Sign it with the placeholder "
+			     "keys, with x-amz-date, host among the signed headers, and no reference beside it",
+	[REASON_CLOCK] = "The signature of the request to %s is more than 15 minutes off, or has expired. Set the clock, "
+			 "and sign again",
+	[REASON_TOKEN_REFUSED] = "The authorization server refused to give an access token for %s. Check the credential "
+				 "and its parameters: agentsecrets secrets list",
+	[REASON_TOKEN] = "No access token for %s could be had: the authorization server does not answer, or not as it "
+			 "should. Try again later",
 	[REASON_INJECT_CLASH] = "Two rules for %s put different secrets into one place of this request. To see them, "
 				"run: agentsecrets workspace allowlist list",
 	[REASON_FOREIGN_CREDENTIAL] = "The request to %s carries a credential that is not of this workspace. To allow "

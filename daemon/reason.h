@@ -28,6 +28,10 @@
 	X(SECRET_HOST, "secret_not_for_host")                                                      \
 	X(SECRET_SLOT, "secret_slot_not_allowed")                                                  \
 	X(SECRET_PATH, "secret_not_for_path")		/* its own methods or paths */                 \
+	X(SIGNATURE, "signature_not_renewable")		/* AWS or HMAC: what it covers is not there */ \
+	X(CLOCK, "clock_skew")				/* of a signature, or it has expired */        \
+	X(TOKEN_REFUSED, "token_refused")		/* by the authorization server */	       \
+	X(TOKEN, "token_unavailable")			/* it does not answer, or nonsense */	       \
 	X(INJECT_CLASH, "injection_conflict")		/* two rules, one place */                     \
 	X(FOREIGN_CREDENTIAL, "foreign_credential_blocked")                                        \
 	X(SECRET_VALUE, "secret_value_in_request")	/* the value itself, not a reference */        \

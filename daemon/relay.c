@@ -10,6 +10,8 @@
  */
 #include "relay.h"
 
+#include "resign.h"
+
 #include <string.h>
 
 #define RELAY_EDITS_MAX 8
@@ -63,8 +65,11 @@ static bool relay_up(struct conn *c, struct relay_share *s)
 
 	if (!x->up || x->up_broken)
 		return true;
-	rc = body_move(&x->up_body, x->hold.whole ? &x->hold.body : &c->agent.in, &x->up->side.out,
-		       RELAY_FULL, &c->p->head);
+	rc = x->stream ? resign_move(c)
+		       : body_move(&x->up_body, x->hold.whole ? &x->hold.body : &c->agent.in, &x->up->side.out,
+				   RELAY_FULL, &c->p->head);
+	if (rc == -EIO)
+		return relay_lost(c, REASON_VAULT, "a chunk was not signed");
 	if (rc == -EBADMSG)
 		return relay_lost(c, REASON_BAD_REQUEST, "framing of the body");
 	if (rc < 0)
@@ -323,7 +328,7 @@ static void relay_release(struct conn *c)
 
 	if (!exchange_body_read(x))
 		x->agent_keep = false;
-	if (x->up_keep && x->up_body.phase == BODY_DONE && buf_len(&up->side.out) == 0 && buf_len(&up->side.in) == 0)
+	if (x->up_keep && x->up_body.phase == BODY_DONE && !resign_busy(x) && buf_len(&up->side.out) == 0 && buf_len(&up->side.in) == 0)
 		upstream_park(up);
 	else
 		upstream_drop(up);

@@ -79,7 +79,10 @@ enum rpc_op {
 	RPC_SIGN_LEAF,  /* struct rpc_sign_leaf */
 	RPC_LEAF,       /* struct rpc_done + tail: DER of the leaf certificate */
 	RPC_CREDENTIAL, /* struct rpc_credential */
-	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value */
+	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value; of kind aws, in slot SIGN: the access
+			       * key's id and, if there is one, LF and the session's token */
+	RPC_SIGN,   /* struct rpc_sign + tail: the message that is signed (kind hmac) */
+	RPC_SIGNED, /* struct rpc_done + tail: the signature; kind hmac: as it is written */
 	RPC_FORMER, /* keeper → proxy, unasked: struct rpc_former + tail: patterns of the hosts that such a value went to
 		     * (former.h), NUL after each */
 	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
@@ -239,6 +242,17 @@ struct rpc_former_ask {
 	uint64_t number;
 	uint16_t port;
 	char host[RPC_HOST_MAX];
+};
+
+/* A signature by a secret of kind aws (slot SIGN: the fields of sigv4.h) or hmac (the slot its reference stands in). */
+struct rpc_sign {
+	struct rpc_credential of;
+	uint64_t at_ms; /* hmac: the timestamp */
+	uint32_t what;  /* enum sigv4_what */
+	char time[17];
+	char region[64], service[64];
+	char before[64]; /* the signature before this one, in hex */
+	uint8_t hash[32];
 };
 
 struct rpc_resolve {

@@ -31,8 +31,8 @@ static int hex_of(char c)
 
 static bool unreserved(uint8_t c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' ||
-	       c == '_' || c == '~';
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+	       c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 struct enc {
@@ -124,7 +124,8 @@ void sigv4_path(struct http1_slice path, bool s3, struct wr *w)
 
 static bool service_s3(const char *service)
 {
-	return strcmp(service, "s3") == 0 || strncmp(service, "s3-", 3) == 0 || strcmp(service, "s3express") == 0;
+	return strcmp(service, "s3") == 0 || strncmp(service, "s3-", 3) == 0 ||
+	       strcmp(service, "s3express") == 0;
 }
 
 /* ---- query ---- */
@@ -147,7 +148,8 @@ static bool param_next(struct http1_slice *q, struct param *p)
 	n = end ? (size_t)(end - q->p) : q->len;
 	eq = memchr(q->p, '=', n);
 	p->name = (struct http1_slice){q->p, eq ? (size_t)(eq - q->p) : n};
-	p->value = eq ? (struct http1_slice){eq + 1, n - p->name.len - 1} : (struct http1_slice){q->p + n, 0};
+	p->value = eq ? (struct http1_slice){eq + 1, n - p->name.len - 1}
+		      : (struct http1_slice){q->p + n, 0};
 	*q = (struct http1_slice){q->p + n, q->len - n};
 	return true;
 }
@@ -234,8 +236,8 @@ int64_t sigv4_seconds(const char *time)
 	static const uint16_t days[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
 	int64_t y, mo, d, h, mi, s, day;
 
-	if (strlen(time) != SIGV4_TIME_LEN || !digits_ok(time, 8) || time[8] != 'T' || !digits_ok(time + 9, 6) ||
-	    time[15] != 'Z')
+	if (strlen(time) != SIGV4_TIME_LEN || !digits_ok(time, 8) || time[8] != 'T' ||
+	    !digits_ok(time + 9, 6) || time[15] != 'Z')
 		return -1;
 #define TWO(at) ((time[at] - '0') * 10 + time[(at) + 1] - '0')
 	y = TWO(0) * 100 + TWO(2);
@@ -247,7 +249,8 @@ int64_t sigv4_seconds(const char *time)
 #undef TWO
 	if (y < 1970 || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || s > 60)
 		return -1;
-	day = (y - 1970) * 365 + (y - 1969) / 4 - (y - 1901) / 100 + (y - 1601) / 400 + days[mo - 1] + d - 1;
+	day = (y - 1970) * 365 + (y - 1969) / 4 - (y - 1901) / 100 + (y - 1601) / 400 +
+	      days[mo - 1] + d - 1;
 	if (mo > 2 && ((y % 4 == 0 && y % 100 != 0) || y % 400 == 0))
 		day++;
 	return day * 86400 + h * 3600 + mi * 60 + s;
@@ -259,7 +262,8 @@ static struct http1_slice cut(struct http1_slice *s, char sep)
 	const char *end = s->len ? memchr(s->p, sep, s->len) : NULL;
 	struct http1_slice got = {s->p, end ? (size_t)(end - s->p) : s->len};
 
-	*s = end ? (struct http1_slice){end + 1, s->len - got.len - 1} : (struct http1_slice){s->p + s->len, 0};
+	*s = end ? (struct http1_slice){end + 1, s->len - got.len - 1}
+		 : (struct http1_slice){s->p + s->len, 0};
 	return got;
 }
 
@@ -373,14 +377,16 @@ static bool authorization_of(struct http1_slice v, struct sigv4 *s, char date[9]
 
 	while (v.len > 0) {
 		struct http1_slice value = trim(cut(&v, ',')), name = cut(&value, '=');
-		unsigned int bit = http1_eq(name, "Credential")	     ? 1
+		unsigned int bit = http1_eq(name, "Credential")      ? 1
 				   : http1_eq(name, "SignedHeaders") ? 2
 				   : http1_eq(name, "Signature")     ? 4
 								     : 0;
 
 		if (!bit || (seen & bit))
 			return false;
-		if (bit == 1 ? !credential_of(value, s, date) : bit == 2 ? !signed_of(value, s) : !signature_ok(value))
+		if (bit == 1   ? !credential_of(value, s, date)
+		    : bit == 2 ? !signed_of(value, s)
+			       : !signature_ok(value))
 			return false;
 		seen |= bit;
 	}
@@ -415,8 +421,9 @@ static int scan_header(const struct http1_head *h, struct sigv4 *s)
 	uint32_t at;
 
 	v = (struct http1_slice){v.p + sizeof(ALGORITHM), v.len - sizeof(ALGORITHM)};
-	if (!authorization_of(v, s, date) || !field_once(h, "x-amz-date", &at) || at == h->field_count ||
-	    !time_of(h->fields[at].value, s) || memcmp(s->scope.time, date, 8) != 0)
+	if (!authorization_of(v, s, date) || !field_once(h, "x-amz-date", &at) ||
+	    at == h->field_count || !time_of(h->fields[at].value, s) ||
+	    memcmp(s->scope.time, date, 8) != 0)
 		return -EBADMSG;
 	return 1;
 }
@@ -439,18 +446,20 @@ static int scan_query(const struct http1_meaning *m, struct sigv4 *s)
 	char text[512], date[9] = "", expires[8];
 	struct http1_slice q = m->query, raw, names;
 
-	if (!query_value(q, "X-Amz-Credential", text, sizeof(text)) || !credential_of(slice_of(text), s, date) ||
-	    !param_find(q, "X-Amz-Credential", &raw) || raw.len < s->id.len || memcmp(raw.p, s->id.p, s->id.len) != 0)
+	if (!query_value(q, "X-Amz-Credential", text, sizeof(text)) ||
+	    !credential_of(slice_of(text), s, date) || !param_find(q, "X-Amz-Credential", &raw) ||
+	    raw.len < s->id.len || memcmp(raw.p, s->id.p, s->id.len) != 0)
 		return -EBADMSG;
 	s->id.p = raw.p;
-	if (!query_value(q, "X-Amz-Date", s->scope.time, sizeof(s->scope.time)) || sigv4_seconds(s->scope.time) < 0 ||
-	    memcmp(s->scope.time, date, 8) != 0)
+	if (!query_value(q, "X-Amz-Date", s->scope.time, sizeof(s->scope.time)) ||
+	    sigv4_seconds(s->scope.time) < 0 || memcmp(s->scope.time, date, 8) != 0)
 		return -EBADMSG;
 	if (!query_value(q, "X-Amz-Expires", expires, sizeof(expires)) || !expires[0] ||
 	    !digits_ok(expires, strlen(expires)))
 		return -EBADMSG;
 	s->expires = (uint32_t)atoi(expires);
-	if (s->expires == 0 || s->expires > SIGV4_EXPIRES_MAX || !param_find(q, "X-Amz-SignedHeaders", &names))
+	if (s->expires == 0 || s->expires > SIGV4_EXPIRES_MAX ||
+	    !param_find(q, "X-Amz-SignedHeaders", &names))
 		return -EBADMSG;
 	return signed_of_query(names, s) ? 1 : -EBADMSG;
 }
@@ -470,14 +479,16 @@ int sigv4_scan(const struct http1_head *h, const struct http1_meaning *m, struct
 		s->how = SIGV4_HEADER;
 		s->authorization = at;
 		rc = scan_header(h, s);
-	} else if (m->query.p && query_value(m->query, "X-Amz-Algorithm", algorithm, sizeof(algorithm)) &&
+	} else if (m->query.p &&
+		   query_value(m->query, "X-Amz-Algorithm", algorithm, sizeof(algorithm)) &&
 		   strcmp(algorithm, ALGORITHM) == 0) {
 		s->how = SIGV4_QUERY;
 		rc = scan_query(m, s);
 	}
 	if (rc <= 0)
 		return rc;
-	if (!field_once(h, "x-amz-security-token", &s->token) || !field_once(h, "x-amz-content-sha256", &at))
+	if (!field_once(h, "x-amz-security-token", &s->token) ||
+	    !field_once(h, "x-amz-content-sha256", &at))
 		return -EBADMSG;
 	if (at < h->field_count)
 		s->payload = h->fields[at].value;
@@ -508,8 +519,8 @@ static bool same_name(struct http1_slice field, struct http1_slice lower)
 	return true;
 }
 
-static int header_write(const struct http1_head *h, const struct http1_meaning *m, struct http1_slice name,
-			struct wr *w)
+static int header_write(const struct http1_head *h, const struct http1_meaning *m,
+			struct http1_slice name, struct wr *w)
 {
 	uint32_t found = 0;
 
@@ -531,7 +542,8 @@ static int header_write(const struct http1_head *h, const struct http1_meaning *
 #define TOKEN_NAME "x-amz-security-token"
 
 /* The signed names, the token's put in or left out as we send it. */
-static size_t names_of(const struct sigv4 *s, bool token, struct http1_slice names[SIGV4_SIGNED_MAX + 1])
+static size_t names_of(const struct sigv4 *s, bool token,
+		       struct http1_slice names[SIGV4_SIGNED_MAX + 1])
 {
 	struct http1_slice own = slice_of(TOKEN_NAME);
 	size_t n = 0;
@@ -561,8 +573,9 @@ static void names_write(const struct http1_slice *names, size_t count, struct wr
 	}
 }
 
-int sigv4_canonical(const struct sigv4 *s, const struct http1_head *h, const struct http1_meaning *m,
-		    struct http1_slice target, struct http1_slice token, struct http1_slice payload, struct wr *w)
+int sigv4_canonical(const struct sigv4 *s, const struct http1_head *h,
+		    const struct http1_meaning *m, struct http1_slice target,
+		    struct http1_slice token, struct http1_slice payload, struct wr *w)
 {
 	struct http1_slice names[SIGV4_SIGNED_MAX + 1];
 	size_t count = names_of(s, token.len > 0 && s->how == SIGV4_HEADER, names);
@@ -605,8 +618,8 @@ static void scope_write(const struct sigv4_scope *c, struct wr *w)
 	wr_str(w, "/aws4_request");
 }
 
-void sigv4_authorization(const struct sigv4 *s, struct http1_slice id, bool token, const char hex[SIGV4_HEX_LEN],
-			 struct wr *w)
+void sigv4_authorization(const struct sigv4 *s, struct http1_slice id, bool token,
+			 const char hex[SIGV4_HEX_LEN], struct wr *w)
 {
 	struct http1_slice names[SIGV4_SIGNED_MAX + 1];
 	size_t count = names_of(s, token, names);
@@ -660,7 +673,8 @@ void sigv4_target(const struct sigv4 *s, const struct http1_meaning *m, struct h
 bool sigv4_scope_ok(const struct sigv4_scope *c)
 {
 	return memchr(c->time, '\0', sizeof(c->time)) && sigv4_seconds(c->time) >= 0 &&
-	       memchr(c->region, '\0', sizeof(c->region)) && memchr(c->service, '\0', sizeof(c->service)) &&
+	       memchr(c->region, '\0', sizeof(c->region)) &&
+	       memchr(c->service, '\0', sizeof(c->service)) &&
 	       word_ok(c->region, strlen(c->region), SIGV4_WORD_MAX - 1) &&
 	       word_ok(c->service, strlen(c->service), SIGV4_WORD_MAX - 1);
 }
@@ -676,7 +690,8 @@ static void hmac(const uint8_t *key, size_t key_len, const void *p, size_t len, 
 }
 
 /* HMACs down the scope, from "AWS4" and the key. */
-static void signing_key(const uint8_t *key, size_t key_len, const struct sigv4_scope *c, uint8_t out[32])
+static void signing_key(const uint8_t *key, size_t key_len, const struct sigv4_scope *c,
+			uint8_t out[32])
 {
 	crypto_auth_hmacsha256_state st;
 	uint8_t first[4096 + 4];
@@ -695,8 +710,9 @@ static void signing_key(const uint8_t *key, size_t key_len, const struct sigv4_s
 	hmac(out, 32, "aws4_request", 12, out);
 }
 
-void sigv4_sign(const uint8_t *key, size_t key_len, const struct sigv4_scope *c, enum sigv4_what what,
-		const uint8_t hash[SIGV4_HASH_LEN], const char before[SIGV4_HEX_LEN], char hex[SIGV4_HEX_LEN + 1])
+void sigv4_sign(const uint8_t *key, size_t key_len, const struct sigv4_scope *c,
+		enum sigv4_what what, const uint8_t hash[SIGV4_HASH_LEN],
+		const char before[SIGV4_HEX_LEN], char hex[SIGV4_HEX_LEN + 1])
 {
 	static const char *const names[] = {ALGORITHM, ALGORITHM "-PAYLOAD", ALGORITHM "-TRAILER"};
 	char text[512], digest[SIGV4_HEX_LEN + 1];

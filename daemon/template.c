@@ -26,8 +26,8 @@ static const struct {
 static bool template_token(const char *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= '0' && p[i] <= '9') ||
-		      strchr("!#$%&'*+-.^_`|~", p[i])))
+		if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
+		      (p[i] >= '0' && p[i] <= '9') || strchr("!#$%&'*+-.^_`|~", p[i])))
 			return false;
 	return len > 0;
 }
@@ -35,7 +35,8 @@ static bool template_token(const char *p, size_t len)
 static int template_of(const char *p, size_t len, struct template_piece *ret)
 {
 	for (size_t i = TEMPLATE_METHOD; i < ARRAY_SIZE(words); i++)
-		if (strlen(words[i].word) == len && memcmp(words[i].word, p, len) == 0 && i != TEMPLATE_HEADER) {
+		if (strlen(words[i].word) == len && memcmp(words[i].word, p, len) == 0 &&
+		    i != TEMPLATE_HEADER) {
 			*ret = (struct template_piece){.word = (enum template_word)i};
 			return 1;
 		}
@@ -70,7 +71,8 @@ int template_check(const char *text, int message, struct err *e)
 	int rc, signatures = 0, some = 0;
 
 	while ((rc = template_next(&text, &p)) > 0) {
-		if (p.word != TEMPLATE_TEXT && !(message ? words[p.word].message : words[p.word].value))
+		if (p.word != TEMPLATE_TEXT &&
+		    !(message ? words[p.word].message : words[p.word].value))
 			return err_set(e, -EINVAL, "{%s} cannot stand there", words[p.word].word);
 		signatures += p.word == TEMPLATE_SIGNATURE;
 		some += p.word != TEMPLATE_TEXT;

@@ -226,10 +226,11 @@ static bool values_others(struct conn *c)
 		return false;
 	for (; rq->other < r->secret_count; rq->other++) {
 		const struct rules_secret *s = &r->secrets[rq->other];
-		enum rules_slot slot = (enum rules_slot)(s->slots & -s->slots);
+		uint32_t slots = rules_secret_slots(s);
+		enum rules_slot slot = (enum rules_slot)(slots & -slots);
 
 		/* A client certificate's key is never sent: nobody can send it back. */
-		if (slot == 0 || slot == RULES_SLOT_CERT || values_named(rq, s->name) ||
+		if (slot == 0 || slot == RULES_SLOT_CERT || s->kind == KIND_HMAC || kind_mints(s->kind) || values_named(rq, s->name) ||
 		    rules_secret_may(r, s->name, rq->route.host, rq->route.port, slot) !=
 			    REASON_NONE)
 			continue;
@@ -239,18 +240,37 @@ static bool values_others(struct conn *c)
 	return values_formers(c);
 }
 
+/* What of a value is a secret that the host is sent: of kind aws, the session's token. */
+static bool values_sent(const struct conn *c, const char *name, const struct cred *value, struct cred *ret)
+{
+	const struct rules_secret *s = rules_secret(c->guard->workspace->rules, name);
+	uint8_t *lf;
+
+	*ret = *value;
+	if (!s || s->kind != KIND_AWS)
+		return true;
+	lf = memchr(value->p, '\n', value->len);
+	if (lf)
+		*ret = (struct cred){lf + 1, value->len - (size_t)(lf + 1 - value->p)};
+	return lf != NULL;
+}
+
 static int values_make_known(struct conn *c)
 {
 	struct request *rq = c->x->rq;
+	const struct rules *r = c->guard->workspace->rules;
 	struct cred v[RULES_SECRETS_MAX + INJECT_MAX + FORMER_PER_WORKSPACE];
 	size_t n = 0;
 	uint32_t i;
 
 	for (i = 0; i < rq->refs.need_count; i++)
-		v[n++] = rq->values[i];
+		if (values_sent(c, rq->refs.needs[i].name, &rq->values[i], &v[n]))
+			n++;
 	for (i = 0; i < rq->other_count; i++)
-		if (rq->others[i].p)
-			v[n++] = rq->others[i];
+		if (rq->others[i].p &&
+		    (i >= r->secret_count ? (v[n] = rq->others[i], true)
+					  : values_sent(c, r->secrets[i].name, &rq->others[i], &v[n])))
+			n++;
 	if (n == 0)
 		return 0;
 	return known_new(&c->p->known, rq->key.epoch, rq->route.host, rq->route.port, v, n,

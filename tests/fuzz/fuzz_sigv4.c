@@ -19,7 +19,8 @@ static void chunks(const uint8_t *data, size_t size, bool trailer)
 
 		if (got <= AWSCHUNK_MORE)
 			return;
-		assert(f.used > 0 && f.used <= size - at && f.signature + 64 <= f.used && f.data.len <= f.used);
+		assert(f.used > 0 && f.used <= size - at && f.signature + 64 <= f.used &&
+		       f.data.len <= f.used);
 		if (got == AWSCHUNK_TRAILER)
 			awschunk_trailers(f.data, &w);
 		at += f.used;
@@ -31,7 +32,8 @@ static void chunks(const uint8_t *data, size_t size, bool trailer)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct http1_slice id = {"AKIAIOSFODNN7EXAMPLE", 20}, token = {"a+b", 3}, payload = {"x", 1};
+	static const struct http1_slice id = {"AKIAIOSFODNN7EXAMPLE", 20}, token = {"a+b", 3},
+					payload = {"x", 1};
 	static char out[4 * 65536 + 4096];
 	struct http1_scan scan = {0};
 	static struct http1_head h;
@@ -44,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    http1_request_meaning(&h, &m) < 0 || sigv4_scan(&h, &m, &s) != 1)
 		return 0;
 	assert(s.how != SIGV4_NONE && s.signed_count > 0 && sigv4_scope_ok(&s.scope));
-	assert((const uint8_t *)s.id.p >= data && (const uint8_t *)s.id.p + s.id.len <= data + size);
+	assert((const uint8_t *)s.id.p >= data &&
+	       (const uint8_t *)s.id.p + s.id.len <= data + size);
 	for (int i = 0; i < 2; i++) {
 		struct wr w = wr_of(out, sizeof(out));
 		struct http1_slice t = i ? token : (struct http1_slice){0};

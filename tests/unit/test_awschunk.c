@@ -29,12 +29,15 @@ static bool frames(const char *text, size_t len, size_t step, bool trailer, char
 			memcpy(piece, text + at, have - at);
 			got = awschunk_next((uint8_t *)piece, have - at, trailer, last, &f);
 			if (got > AWSCHUNK_MORE) {
-				n += (size_t)snprintf(out + n, cap - n, "%d %zu %zu %.*s|", got, f.used, f.signature,
-						      (int)(f.data.len < 8 ? f.data.len : 8), f.data.p);
+				n += (size_t)snprintf(out + n, cap - n, "%d %zu %zu %.*s|", got,
+						      f.used, f.signature,
+						      (int)(f.data.len < 8 ? f.data.len : 8),
+						      f.data.p);
 				assert_memory_equal(piece + f.signature, S64, 64);
 				at += f.used;
 				last |= got == AWSCHUNK_LAST;
-				ended = got == AWSCHUNK_TRAILER || (got == AWSCHUNK_LAST && !trailer);
+				ended = got == AWSCHUNK_TRAILER ||
+					(got == AWSCHUNK_LAST && !trailer);
 			}
 			free(piece);
 			if (got == AWSCHUNK_BAD) {
@@ -51,10 +54,11 @@ static bool frames(const char *text, size_t len, size_t step, bool trailer, char
 	return ended && at == len;
 }
 
-#define BODY "5;chunk-signature=" S64 "\r\nhello\r\n0000A;chunk-signature=" S64 "\r\n0123456789\r\n"
+#define BODY  "5;chunk-signature=" S64 "\r\nhello\r\n0000A;chunk-signature=" S64 "\r\n0123456789\r\n"
 #define PLAIN BODY "0;chunk-signature=" S64 "\r\n\r\n"
-#define TRAILED                                                                                                        \
-	BODY "0;chunk-signature=" S64 "\r\nx-amz-checksum-crc32c:sOO8/Q==\r\nx-amz-trailer-signature:" S64 "\r\n\r\n"
+#define TRAILED                                                                                    \
+	BODY "0;chunk-signature=" S64                                                              \
+	     "\r\nx-amz-checksum-crc32c:sOO8/Q==\r\nx-amz-trailer-signature:" S64 "\r\n\r\n"
 
 static void any_cut_is_the_same(void **state)
 {
@@ -78,23 +82,37 @@ static void any_cut_is_the_same(void **state)
 static void bad_ones(void **state)
 {
 	static const char *const bad[] = {
-		"5\r\nhello\r\n", ";chunk-signature=" S64 "\r\n", "5;chunk-signature=xx", "g;", "123456789;",
-		"100001;chunk-signature=" S64 "\r\n", "5;chunk-signatur=" S64 "\r\nhello\r\n",
-		"5;chunk-signature=" S64 "\nhello\r\n", "5;chunk-signature=" S64 "\r\nhello!\r\n",
+		"5\r\nhello\r\n",
+		";chunk-signature=" S64 "\r\n",
+		"5;chunk-signature=xx",
+		"g;",
+		"123456789;",
+		"100001;chunk-signature=" S64 "\r\n",
+		"5;chunk-signatur=" S64 "\r\nhello\r\n",
+		"5;chunk-signature=" S64 "\nhello\r\n",
+		"5;chunk-signature=" S64 "\r\nhello!\r\n",
 		"5;chunk-signature=" S64 "0\r\nhello\r\n",
 	};
 	static const char *const trailers[] = {
-		"no colon\r\n", "a b:c\r\n", ":c\r\n", "a:\x01\r\n", "a:b\n", "x-amz-trailer-signature:abc\r\n\r\n",
-		"x-amz-trailer-signature:" S64 "\r\nmore:x\r\n\r\n", "\r\n",
+		"no colon\r\n",
+		"a b:c\r\n",
+		":c\r\n",
+		"a:\x01\r\n",
+		"a:b\n",
+		"x-amz-trailer-signature:abc\r\n\r\n",
+		"x-amz-trailer-signature:" S64 "\r\nmore:x\r\n\r\n",
+		"\r\n",
 	};
 	struct awschunk_frame f;
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		if (awschunk_next((const uint8_t *)bad[i], strlen(bad[i]), false, false, &f) != AWSCHUNK_BAD)
+		if (awschunk_next((const uint8_t *)bad[i], strlen(bad[i]), false, false, &f) !=
+		    AWSCHUNK_BAD)
 			fail_msg("%s", bad[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(trailers); i++)
-		if (awschunk_next((const uint8_t *)trailers[i], strlen(trailers[i]), true, true, &f) != AWSCHUNK_BAD)
+		if (awschunk_next((const uint8_t *)trailers[i], strlen(trailers[i]), true, true,
+				  &f) != AWSCHUNK_BAD)
 			fail_msg("%s", trailers[i]);
 	assert_int_equal(awschunk_next((const uint8_t *)"x", 1, false, true, &f), AWSCHUNK_BAD);
 }
@@ -113,7 +131,8 @@ static void trailers_as_they_are_hashed(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(any_cut_is_the_same), cmocka_unit_test(bad_ones),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(any_cut_is_the_same),
+					   cmocka_unit_test(bad_ones),
 					   cmocka_unit_test(trailers_as_they_are_hashed)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

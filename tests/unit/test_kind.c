@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#define HEAD                                                                                                           \
-	"{\"format\":1,\"workspace\":\"demo\",\"version\":3,\"created\":\"2026-11-23T07:00:00Z\",\"owner\":0,"             \
-	"\"rules\":[{\"host\":\"api.example.com\",\"port\":443,\"mode\":\"inspect\",\"methods\":[],\"paths\":[],"          \
+#define HEAD                                                                                                      \
+	"{\"format\":1,\"workspace\":\"demo\",\"version\":3,\"created\":\"2026-11-23T07:00:00Z\",\"owner\":0,"    \
+	"\"rules\":[{\"host\":\"api.example.com\",\"port\":443,\"mode\":\"inspect\",\"methods\":[],\"paths\":[]," \
 	"\"private\":false}],\"secrets\":["
 
 static struct rules *parsed(const char *secret, struct err *e, bool strict)
@@ -56,26 +56,42 @@ static void documents_refuse_kinds(void **state)
 		{"{\"name\":\"A\",\"params\":{\"region\":\"x\"}}", "no such parameter"},
 		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":[]}", "must be an object"},
 		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":1}}", "strings"},
-		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":\"\"}}", "parameter region"},
+		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":\"\"}}",
+		 "parameter region"},
 		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":\"a/b\"}}", "one word"},
-		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":\"\\u0001\"}}", "printable"},
+		{"{\"name\":\"A\",\"kind\":\"aws\",\"params\":{\"region\":\"\\u0001\"}}",
+		 "printable"},
 		{"{\"name\":\"A\",\"kind\":\"hmac\"}", "needs the parameter message"},
 		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body\"}}", "no }"},
 		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"}\"}}", "no }"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{boody}\"}}", "unknown"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{header:}\"}}", "unknown"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{header:a b}\"}}", "unknown"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"fixed\"}}", "nothing of the request"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{signature}\"}}", "cannot stand"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"value\":\"{timestamp}\"}}", "once"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"algorithm\":\"md5\"}}", "one of"},
-		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"algorithm\":\"sha1 sha256\"}}", "one of"},
-		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"http://a.example.com/\"}}", "URL"},
-		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://u@a.example.com/\"}}", "URL"},
-		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://a.example.com:0/\"}}", "URL"},
-		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://a.example.com/?x\"}}", "URL"},
-		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://10.0.0.1/\"}}", "URL"},
-		{"{\"name\":\"A\",\"kind\":\"github-app\",\"params\":{\"app_id\":\"1\",\"installation_id\":\"../x\"}}", "number"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{boody}\"}}",
+		 "unknown"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{header:}\"}}",
+		 "unknown"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{header:a b}\"}}",
+		 "unknown"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"fixed\"}}",
+		 "nothing of the request"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{signature}\"}}",
+		 "cannot stand"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"value\":\"{timestamp}\"}}",
+		 "once"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"algorithm\":\"md5\"}}",
+		 "one of"},
+		{"{\"name\":\"A\",\"kind\":\"hmac\",\"params\":{\"message\":\"{body}\",\"algorithm\":\"sha1 sha256\"}}",
+		 "one of"},
+		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"http://a.example.com/\"}}",
+		 "URL"},
+		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://u@a.example.com/\"}}",
+		 "URL"},
+		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://a.example.com:0/\"}}",
+		 "URL"},
+		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://a.example.com/?x\"}}",
+		 "URL"},
+		{"{\"name\":\"A\",\"kind\":\"oauth2-client\",\"params\":{\"token_url\":\"https://10.0.0.1/\"}}",
+		 "URL"},
+		{"{\"name\":\"A\",\"kind\":\"github-app\",\"params\":{\"app_id\":\"1\",\"installation_id\":\"../x\"}}",
+		 "number"},
 	};
 	(void)state;
 
@@ -89,8 +105,11 @@ static void documents_refuse_kinds(void **state)
 
 static void endpoints(void **state)
 {
-	static const char app[] = "api\0https://git.example.com:8443/api/v3/\0app_id\0x\0installation_id\0" "42\0";
-	static const char plain[] = "app_id\0x\0installation_id\0" "7\0";
+	static const char app[] =
+		"api\0https://git.example.com:8443/api/v3/\0app_id\0x\0installation_id\0"
+		"42\0";
+	static const char plain[] = "app_id\0x\0installation_id\0"
+				    "7\0";
 	static const char oauth[] = "token_url\0https://login.example.com\0";
 	char host[RPC_HOST_MAX], path[KIND_PATH_MAX];
 	uint16_t port;
@@ -113,25 +132,30 @@ static void endpoints(void **state)
 /* What signs does not stand where a value would; the kind outlives a new binding. */
 static void slots_by_kind(void **state)
 {
-	static const char *const hosts[] = {"api.example.com"}, *const names[] = {"message"}, *const values[] = {"{body}"};
+	static const char *const hosts[] = {"api.example.com"}, *const names[] = {"message"},
+				 *const values[] = {"{body}"};
 	struct err e = {""};
 	struct rules *r = parsed("", &e, false);
 	(void)state;
 
 	assert_non_null(r);
 	assert_int_equal(rules_bind(r, "K", hosts, 1, RULES_SLOTS_ALL, &e), 0);
-	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_SIGN), REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_SIGN),
+			 REASON_SECRET_SLOT);
 	assert_int_equal(rules_kind(r, "K", KIND_AWS, NULL, NULL, 0, &e), 0);
 	assert_int_equal(rules_bind(r, "K", hosts, 1, RULES_SLOTS_ALL, &e), 0);
 	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_SIGN), REASON_NONE);
-	assert_int_equal(rules_secret_may(r, "K", "other.example.com", 443, RULES_SLOT_SIGN), REASON_SECRET_HOST);
+	assert_int_equal(rules_secret_may(r, "K", "other.example.com", 443, RULES_SLOT_SIGN),
+			 REASON_SECRET_HOST);
 	for (uint32_t slot = 1; slot <= RULES_SLOTS_ALL; slot <<= 1)
 		assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, slot), REASON_SECRET_SLOT);
 	assert_int_equal(rules_kind(r, "K", KIND_HMAC, names, values, 1, &e), 0);
 	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_HEADER), REASON_NONE);
 	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_QUERY), REASON_NONE);
-	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_BODY), REASON_SECRET_SLOT);
-	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_SIGN), REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_BODY),
+			 REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "K", hosts[0], 443, RULES_SLOT_SIGN),
+			 REASON_SECRET_SLOT);
 	assert_int_equal(rules_kind(r, "NONE", KIND_AWS, NULL, NULL, 0, &e), -ENOENT);
 	rules_free(r);
 }
@@ -154,8 +178,10 @@ static void placeholders(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(documents_keep_kinds), cmocka_unit_test(documents_refuse_kinds),
-		cmocka_unit_test(endpoints),		cmocka_unit_test(slots_by_kind),
+		cmocka_unit_test(documents_keep_kinds),
+		cmocka_unit_test(documents_refuse_kinds),
+		cmocka_unit_test(endpoints),
+		cmocka_unit_test(slots_by_kind),
 		cmocka_unit_test(placeholders),
 	};
 

@@ -29,7 +29,10 @@ static void good_values(void **state)
 	struct err e = {0};
 	(void)state;
 
-	assert_int_equal(opened(KIND_AWS, "{\"secret_access_key\":\"s/+=\",\n \"access_key_id\":\"AKIA\"}\n", &p, &e), 0);
+	assert_int_equal(opened(KIND_AWS,
+				"{\"secret_access_key\":\"s/+=\",\n \"access_key_id\":\"AKIA\"}\n",
+				&p, &e),
+			 0);
 	assert_memory_equal(p.at[0].p, "AKIA", 4);
 	assert_memory_equal(p.at[1].p, "s/+=", 4);
 	assert_int_equal(p.at[1].len, 4);
@@ -41,7 +44,9 @@ static void good_values(void **state)
 	assert_int_equal(opened(KIND_HMAC, "{\"key\":\"abc\"}", &p, &e), 0);
 	assert_int_equal(p.at[0].len, 3);
 	parts_done(&p);
-	assert_int_equal(opened(KIND_OAUTH2_REFRESH, "{\"client_id\":\"c\",\"refresh_token\":\"r\"}", &p, &e), 0);
+	assert_int_equal(opened(KIND_OAUTH2_REFRESH,
+				"{\"client_id\":\"c\",\"refresh_token\":\"r\"}", &p, &e),
+			 0);
 	assert_null(p.at[1].p);
 	assert_memory_equal(p.at[2].p, "r", 1);
 	parts_done(&p);
@@ -60,13 +65,20 @@ static void bad_values(void **state)
 		{KIND_AWS, "{\"access_key_id\":\"SENTINEL\"}", "needs secret_access_key"},
 		{KIND_AWS, "{\"access_key_id\":\"a\",\"secret_access_key\":7}", "must be a string"},
 		{KIND_AWS, "{\"access_key_id\":\"a\",\"secret_access_key\":\"\"}", "1 to"},
-		{KIND_AWS, "{\"access_key_id\":\"a b\",\"secret_access_key\":\"SENTINEL\"}", "is none"},
-		{KIND_AWS, "{\"access_key_id\":\"a\",\"secret_access_key\":\"SENTINEL\\nx\"}", "one line"},
-		{KIND_AWS, "{\"access_key_id\":\"a\",\"secret_access_key\":\"b\",\"SENTINEL\":\"c\"}", "does not have"},
-		{KIND_AWS, "{\"access_key_id\":\"a\",\"access_key_id\":\"b\",\"secret_access_key\":\"c\"}", "JSON object"},
+		{KIND_AWS, "{\"access_key_id\":\"a b\",\"secret_access_key\":\"SENTINEL\"}",
+		 "is none"},
+		{KIND_AWS, "{\"access_key_id\":\"a\",\"secret_access_key\":\"SENTINEL\\nx\"}",
+		 "one line"},
+		{KIND_AWS,
+		 "{\"access_key_id\":\"a\",\"secret_access_key\":\"b\",\"SENTINEL\":\"c\"}",
+		 "does not have"},
+		{KIND_AWS,
+		 "{\"access_key_id\":\"a\",\"access_key_id\":\"b\",\"secret_access_key\":\"c\"}",
+		 "JSON object"},
 		{KIND_OAUTH2_CLIENT, "{\"client_id\":{\"SENTINEL\":1}}", "JSON object"},
 		{KIND_JWT_BEARER, "SENTINEL", "not PEM"},
-		{KIND_GITHUB_APP, "-----BEGIN PRIVATE KEY-----\nSENTINEL\n-----END PRIVATE KEY-----\n", "not PEM"},
+		{KIND_GITHUB_APP,
+		 "-----BEGIN PRIVATE KEY-----\nSENTINEL\n-----END PRIVATE KEY-----\n", "not PEM"},
 		{KIND_HMAC, "two\nlines SENTINEL", "one line"},
 	};
 	(void)state;
@@ -87,7 +99,9 @@ static char *pem_of(EVP_PKEY *k, const char *pass)
 	char *p, *copy;
 	long n;
 
-	assert_int_equal(PEM_write_bio_PKCS8PrivateKey(b, k, pass ? EVP_aes_256_cbc() : NULL, NULL, 0, NULL, (void *)pass), 1);
+	assert_int_equal(PEM_write_bio_PKCS8PrivateKey(b, k, pass ? EVP_aes_256_cbc() : NULL, NULL,
+						       0, NULL, (void *)pass),
+			 1);
 	n = BIO_get_mem_data(b, &p);
 	copy = calloc(1, (size_t)n + 1);
 	memcpy(copy, p, (size_t)n);
@@ -97,7 +111,8 @@ static char *pem_of(EVP_PKEY *k, const char *pass)
 
 static size_t unbase64(const char *p, size_t len, uint8_t *out)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	uint32_t bits = 0, count = 0;
 	size_t n = 0;
 
@@ -124,7 +139,9 @@ static void verify(EVP_PKEY *k, const char *alg)
 	struct parts p = {0};
 
 	assert_int_equal(opened(KIND_GITHUB_APP, pem, &p, &e), 0);
-	assert_int_equal(jwt_make((const char *)p.at[0].p, p.at[0].len, "\"kid\":\"k1\"", "\"iss\":\"app\"", &w), 0);
+	assert_int_equal(jwt_make((const char *)p.at[0].p, p.at[0].len, "\"kid\":\"k1\"",
+				  "\"iss\":\"app\"", &w),
+			 0);
 	parts_done(&p);
 	assert_int_equal(opened(KIND_GITHUB_APP, secret, &p, &e), -EINVAL);
 	token[w.len] = 0;
@@ -166,7 +183,8 @@ out:
 
 static void tokens_verify(void **state)
 {
-	EVP_PKEY *rsa = EVP_RSA_gen(2048), *ec = EVP_EC_gen("P-256"), *p384 = EVP_EC_gen("P-384"), *small = EVP_RSA_gen(1024);
+	EVP_PKEY *rsa = EVP_RSA_gen(2048), *ec = EVP_EC_gen("P-256"), *p384 = EVP_EC_gen("P-384"),
+		 *small = EVP_RSA_gen(1024);
 	char *pem = pem_of(p384, NULL), *weak = pem_of(small, NULL);
 	struct parts p = {0};
 	struct err e = {0};
@@ -188,7 +206,8 @@ static void tokens_verify(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(good_values), cmocka_unit_test(bad_values),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(good_values),
+					   cmocka_unit_test(bad_values),
 					   cmocka_unit_test(tokens_verify)};
 
 	parts_start();
