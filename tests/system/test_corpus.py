@@ -120,6 +120,50 @@ def test_requests(corpus, way):
     assert not wrong, "\n".join(wrong)
 
 
+def h2_request(text, n, port):
+    """Fields, body, trailers in hex."""
+    usual = " ; :scheme=https ; :authority=^ ; :path=/@"
+    text = re.sub(r"\{([^{}]*)\*(\d+)\}", lambda m: m[1] * int(m[2]), text)
+    parts = text.replace("%G", ":method=GET" + usual).replace("%P", ":method=POST" + usual).split(" ; ")
+    head, trailers, body = [], [], None
+    for part in parts:
+        if part.startswith("<"):
+            body = written(part[1:], n, port).hex()
+        elif part == ">":
+            head, trailers = trailers, head
+        else:
+            name, _, value = part.rpartition("=") if part.startswith("x-a: 1") else part.partition("=")
+            head.append([written(name, n, port).hex(), written(value, n, port).hex()])
+    return (trailers, body, head) if ">" in parts else (head, body, trailers)
+
+
+@pytest.mark.parametrize("name", ["nginx", "node", "python"])
+def test_requests_of_h2(corpus, name):
+    """Streams of HTTP/2 become requests of HTTP/1.1, or nothing."""
+    port, table, wrong = PORTS[name], [], []
+    for n, (case, comes, text) in enumerate(cases("h2"), 500):
+        if "%BODY" in comes:
+            comes = comes.replace("%BODY", str(len(written(text.split(" ; <", 1)[1], n, port))))
+        table.append((n, case, comes, [*h2_request(text, n, port), h2_request("%G", f"{n}/end", port)[0]]))
+    before = len(counted(corpus, name))
+    p = corpus.agent("/usr/bin/python3", str(PEERS / "corpus.py"), "h2", HOST, str(port), input=json.dumps([t[3] for t in table]), timeout=240)
+    assert p.returncode == 0, p.stderr[-2000:]
+    seen = counted(corpus, name)[before:]
+    for (n, case, comes, _), (status, after) in zip(table, json.loads(p.stdout)):
+        got = [[m, t, length] for m, t, length in seen if re.match(rf"/c{n}(/|$)", t)]
+        ends = [g for g in got if g[1] == f"/c{n}/end"]
+        got = [g for g in got if g not in ends]
+        if comes == "refused":
+            ok = got == [] and (status == "ended" or 400 <= status < 500)
+        else:
+            want = [comes.split(":")[0], f"/c{n}", int(comes.split(":")[1])]
+            ok = status == 200 and len(got) == 1 and got[0][:2] == want[:2] and (name == "nginx" or got[0] == want)
+        ok = ok and len(ends) == (after == 200) and after in (200, "ended") and (comes == "refused" or after == 200)
+        if not ok:
+            wrong.append(f"{case}: wanted {comes}; {name} counted {got}, then {ends}; the agent got {status}, then {after}")
+    assert not wrong, "\n".join(wrong)
+
+
 def by_curl(lab, table):
     """curl asks for all in one process; for each [status, length, ""], and the answer to the next question."""
     config = []
