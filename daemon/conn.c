@@ -49,8 +49,9 @@ static const struct conn_row {
 	[CONN_DIAL] = {"dial", CONFIGURED(connect_timeout_s), .next = S(CREDENTIAL) | S(ANSWER)},
 	[CONN_CREDENTIAL] = {"credential", .deadline_s = 15,
 			     .next = S(HEAD) | S(RESOLVE) | S(WAIT) | S(ANSWER)},
-	[CONN_WAIT] = {"wait", CONFIGURED(response_timeout_s), .next = S(RELAY) | S(RESOLVE) | S(ANSWER)},
+	[CONN_WAIT] = {"wait", CONFIGURED(response_timeout_s), .next = S(RELAY) | S(WEBSOCKET) | S(RESOLVE) | S(ANSWER)},
 	[CONN_RELAY] = {"relay", .next = S(IDLE) | S(LINGER)},
+	[CONN_WEBSOCKET] = {"websocket", .next = S(LINGER)},
 	[CONN_ANSWER] = {"answer", .deadline_s = 30, .next = S(IDLE) | S(PEEK) | S(LINGER)},
 	[CONN_TUNNEL_RESOLVE] = {"tunnel resolve", .deadline_s = 30, .next = S(TUNNEL_RECORD)},
 	[CONN_TUNNEL_RECORD] = {"tunnel record", .deadline_s = 30, .next = S(TUNNEL_DIAL) | S(LINGER)},
@@ -491,8 +492,8 @@ void conn_event(struct proxy *p, uint32_t slot, uint16_t gen, uint32_t events)
 		return;
 	side_event(&c->agent, &p->loop, events);
 	/* Gone: there is nobody to do anything for. Over TLS no client half-closes and waits; over plain
-	 * HTTP some do, and are answered; what a tunnel does about it is its own business. */
-	if (c->state != CONN_TUNNEL && !conn_agent_in(c) &&
+	 * HTTP some do, and are answered; what a tunnel or a WebSocket does about it is its own business. */
+	if (c->state != CONN_TUNNEL && c->state != CONN_WEBSOCKET && !conn_agent_in(c) &&
 	    (c->agent.hung_up || (c->tls && (events & EPOLLRDHUP)))) {
 		conn_close(c, REASON_CLIENT_CLOSED);
 		return;

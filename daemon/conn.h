@@ -26,6 +26,7 @@ enum conn_state {
 	CONN_CREDENTIAL, /* the keeper is asked for values */
 	CONN_WAIT,	 /* request going up, response head awaited */
 	CONN_RELAY,	 /* response going down (and perhaps the request's body still up) */
+	CONN_WEBSOCKET,	 /* frames go both ways (wsrelay.h) */
 	CONN_ANSWER,	 /* an answer of our own is going down */
 	CONN_TUNNEL_RESOLVE, /* tunnel.h: as the states of the same name above */
 	CONN_TUNNEL_RECORD,

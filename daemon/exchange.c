@@ -17,6 +17,7 @@
 #include "relay.h"
 #include "resign.h"
 #include "values.h"
+#include "wsrelay.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -127,6 +128,7 @@ static void exchange_free(struct conn *c)
 	exchange_drop_upstream(x);
 	resign_stream_done(x);
 	hold_done(c);
+	x->ws = wsrelay_free(x->ws);
 	sieve_done(&x->sieve);
 	values_drop_known(c);
 	free(take(c->x));
@@ -702,6 +704,8 @@ bool exchange_step(struct conn *c)
 	case CONN_WAIT:
 	case CONN_RELAY:
 		return relay_step(c);
+	case CONN_WEBSOCKET:
+		return wsrelay_step(c);
 	case CONN_ANSWER:
 		return step_answer(c);
 	default:
@@ -747,6 +751,8 @@ bool exchange_wants_body(const struct conn *c)
 {
 	const struct exchange *x = c->x;
 
+	if (c->state == CONN_WEBSOCKET)
+		return wsrelay_wants_agent(c);
 	return x && (c->state == CONN_WAIT || c->state == CONN_RELAY) && !x->up_broken && x->up &&
 	       !x->hold.whole && x->up_body.phase != BODY_DONE && !resign_full(x) &&
 	       buf_len(&x->up->side.out) < RELAY_FULL;
@@ -756,6 +762,8 @@ bool exchange_wants_response(const struct conn *c)
 {
 	const struct exchange *x = c->x;
 
+	if (c->state == CONN_WEBSOCKET)
+		return wsrelay_wants_upstream(c);
 	return (c->state == CONN_WAIT ||
 		(c->state == CONN_RELAY && x->down_body.phase != BODY_DONE)) &&
 	       buf_len(&c->agent.out) < RELAY_FULL;

@@ -73,6 +73,8 @@ struct exchange {
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
 	struct resign_stream *stream; /* resign.h: up_body's payload is signed again on its way; or NULL */
+	bool websocket;		 /* asked for */
+	struct wsrelay *ws;	 /* state WEBSOCKET */
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
 	struct http1_scan down_scan;
 	struct body down_body;

@@ -14,7 +14,7 @@
 #include "relay.h"
 
 #define H2FRONT_FULL      RELAY_FULL /* bytes that wait to be written: no more frames are made */
-#define H2FRONT_WEBSOCKET false      /* is extended CONNECT offered: RFC 8441 */
+#define H2FRONT_WEBSOCKET true      /* is extended CONNECT offered: RFC 8441 */
 
 struct h2front {
 	struct conn *c;

@@ -9,15 +9,15 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-/* Websockets are not relayed: the request goes up as the plain GET it is without its Upgrade. */
-static void judge_no_websocket(struct request *rq)
+/* No extension of a WebSocket is offered: what comes back must be readable. */
+static void judge_websocket(struct exchange *x)
 {
+	struct request *rq = x->rq;
 	uint32_t i;
 
-	rq->meaning.websocket = false;
-	for (i = 0; i < rq->head.field_count; i++)
-		if (rq->head.fields[i].id == HTTP1_UPGRADE ||
-		    rq->head.fields[i].id == HTTP1_CONNECTION)
+	x->websocket = rq->meaning.websocket;
+	for (i = 0; x->websocket && i < rq->head.field_count; i++)
+		if (http1_is(rq->head.fields[i].name, "sec-websocket-extensions"))
 			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
 }
 
@@ -182,8 +182,7 @@ enum reason judge_request(struct conn *c)
 	ask.head = &rq->head;
 	ask.meaning = &rq->meaning;
 	ask.url = rq->xas ? &rq->xas->url : NULL;
-	if (rq->meaning.websocket)
-		judge_no_websocket(rq);
+	judge_websocket(x);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
 	why = resign_scan(c);

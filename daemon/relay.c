@@ -11,6 +11,7 @@
 #include "relay.h"
 
 #include "resign.h"
+#include "wsrelay.h"
 
 #include <string.h>
 
@@ -234,6 +235,24 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 	return 0;
 }
 
+/* The upstream has taken up the WebSocket. It was offered no extension, and may choose none. */
+static bool relay_websocket(struct conn *c, const struct http1_meaning *m)
+{
+	const struct http1_head *h = &c->p->head;
+	size_t used = h->raw.len;
+	uint32_t i;
+
+	for (i = 0; i < h->field_count; i++)
+		if (http1_is(h->fields[i].name, "sec-websocket-extensions"))
+			return relay_lost(c, REASON_UPSTREAM_BAD, "an extension of the websocket that was not asked for");
+	if (relay_write_head(c, m, HTTP1_FRAMING_NONE, false, NULL) < 0)
+		return relay_lost(c, REASON_UPSTREAM_BAD, "head too long");
+	c->x->status = h->status;
+	c->x->responded = true;
+	buf_take(&c->x->up->side.in, used);
+	return wsrelay_begin(c) < 0 && relay_lost(c, REASON_INTERNAL, "no memory");
+}
+
 /* Heads in up.in: interim ones are passed on, the final one starts the response. */
 static bool relay_heads(struct conn *c)
 {
@@ -248,12 +267,14 @@ static bool relay_heads(struct conn *c)
 		got = http1_response(&x->down_scan, (const char *)buf_bytes(in), buf_len(in), &c->p->head);
 		if (got == HTTP1_MORE)
 			return true;
-		if (got != HTTP1_DONE || http1_response_meaning(&c->p->head, method, false, &m) < 0)
+		if (got != HTTP1_DONE || http1_response_meaning(&c->p->head, method, x->websocket, &m) < 0)
 			return relay_lost(c, REASON_UPSTREAM_BAD, http1_bad_word(got == HTTP1_DONE ? m.bad : c->p->head.bad));
 		x->down_scan = (struct http1_scan){0};
 		exchange_head_gone(c);
 		if (c->x->known)
 			x->redacted += sieve_head(x->known->redact, &c->p->head, buf_bytes(in));
+		if (m.websocket)
+			return relay_websocket(c, &m);
 		if (c->p->head.status >= 200)
 			rc = relay_respond(c, &m);
 		else
