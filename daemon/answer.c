@@ -115,3 +115,50 @@ void answer_write(enum reason why, const char *host, const char *method, bool ke
 	wr_str(&b, "}\n");
 	answer_put(status, &b, method, keep, w);
 }
+
+/* gRPC's numbers for it. */
+static int answer_grpc_status(enum reason why)
+{
+	switch (why) {
+	case REASON_BAD_REQUEST:
+		return 3; /* INVALID_ARGUMENT */
+	case REASON_LIMIT:
+		return 8; /* RESOURCE_EXHAUSTED */
+	case REASON_UPSTREAM_NAME:
+	case REASON_UPSTREAM_CONNECT:
+	case REASON_UPSTREAM_TLS:
+	case REASON_UPSTREAM_BAD:
+	case REASON_UPSTREAM_CLOSED:
+	case REASON_UPSTREAM_TIMEOUT:
+		return 14; /* UNAVAILABLE */
+	default:
+		return answer_status(why) == 403 ? 7 : 13; /* PERMISSION_DENIED, INTERNAL */
+	}
+}
+
+int answer_write_grpc(enum reason why, const char *host, struct wr *w)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	char sentence[768], number[8];
+	const char *s = reason_sentence(why, host[0] ? host : NULL, sentence, sizeof(sentence));
+
+	(void)snprintf(number, sizeof(number), "%d", answer_grpc_status(why));
+	wr_str(w, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\nGrpc-Status: ");
+	wr_str(w, number);
+	wr_str(w, "\r\nGrpc-Message: ");
+	wr_str(w, reason_word(why));
+	wr_str(w, ": ");
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c >= 0x20 && c < 0x7f && c != '%') {
+			wr_u8(w, c);
+		} else {
+			wr_str(w, "%");
+			wr_u8(w, (uint8_t)hex[c >> 4]);
+			wr_u8(w, (uint8_t)hex[c & 15]);
+		}
+	}
+	wr_str(w, "\r\n\r\n");
+	return 200;
+}

@@ -29,5 +29,7 @@ int answer_write_ours(const struct answer *a, const char *method, bool keep, str
 /* Head and body for a request of this method to this host ("": not known). keep: the connection goes on.
  * Never more than ANSWER_MAX bytes. */
 void answer_write(enum reason why, const char *host, const char *method, bool keep, struct wr *w);
+/* The same for a gRPC call: status 200, what happened in grpc-status and grpc-message, no body. Returns its status. */
+int answer_write_grpc(enum reason why, const char *host, struct wr *w);
 
 #endif

@@ -185,6 +185,8 @@ static bool exchange_answer(struct conn *c)
 	w = wr_of(to, ANSWER_MAX);
 	if (x->ours.kind == ANSWER_TEXT || (x->ours.kind && x->failure == REASON_NONE)) {
 		x->status = answer_write_ours(&x->ours, x->method, x->agent_keep, &w);
+	} else if (x->grpc) {
+		x->status = answer_write_grpc(x->failure, x->host, &w);
 	} else {
 		answer_write(x->failure, x->host, x->method, x->agent_keep, &w);
 		x->status = answer_status(x->failure);

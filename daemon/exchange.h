@@ -67,6 +67,7 @@ struct exchange {
 	char said[64];		 /* where they hold a number */
 	bool retried;
 	bool agent_keep;	 /* the agent's connection may carry another request */
+	bool grpc;		 /* a gRPC call over HTTP/2 */
 	bool agent_minor0;	 /* HTTP/1.0 */
 	uint16_t upgraded;	 /* the agent speaks plain HTTP, the upstream TLS at this port; 0: they speak alike */
 	struct answer ours;	 /* what is answered, when it is no reason */

@@ -254,22 +254,19 @@ static int h2_on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, vo
 	bool ok = true;
 
 	(void)ng;
+	if (hd->type != NGHTTP2_CONTINUATION)
+		h->block = false; /* if the last one was not to be looked at */
 	switch (hd->type) {
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_PUSH_PROMISE:
 		h->block_len = hd->length;
 		h->continuations = 0;
-		h->block = !(hd->flags & NGHTTP2_FLAG_END_HEADERS);
 		break;
 	case NGHTTP2_CONTINUATION:
 		h->block_len += hd->length;
-		h->block = !(hd->flags & NGHTTP2_FLAG_END_HEADERS);
 		ok = ++h->continuations <= H2_CONTINUATIONS;
 		break;
 	case NGHTTP2_DATA:
-		if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
-			ok = h2_allowed(h, &h->idle, H2_IDLE_BURST, H2_IDLE_PER_S);
-		break;
 	case NGHTTP2_WINDOW_UPDATE:
 		break;
 	case NGHTTP2_RST_STREAM:
@@ -309,6 +306,7 @@ static int h2_on_begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void
 		kind = H2TEXT_TRAILERS;
 	}
 	h->in_block = s;
+	h->block = true;
 	h2text_begin(&h->text, kind);
 	return 0;
 }
@@ -510,7 +508,11 @@ static int h2_on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *ctx)
 		return h2_on_block(h, f);
 	case NGHTTP2_DATA:
 		s = h2_find(h, f->hd.stream_id);
-		if (!s || !(f->hd.flags & NGHTTP2_FLAG_END_STREAM) || s->in_ended)
+		if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+			return f->hd.length > f->data.padlen || h2_allowed(h, &h->idle, H2_IDLE_BURST, H2_IDLE_PER_S)
+				       ? 0
+				       : NGHTTP2_ERR_CALLBACK_FAILURE;
+		if (!s || s->in_ended)
 			return 0;
 		if (h2_end_chunks(s, "0\r\n\r\n") < 0)
 			h2_fail(s);
@@ -533,6 +535,8 @@ static int h2_on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *f, int 
 
 	(void)ng;
 	(void)code;
+	if (f->hd.type == NGHTTP2_HEADERS)
+		h->block = false;
 	if (h->kind != H2_SERVER || f->hd.type != NGHTTP2_HEADERS)
 		return 0;
 	h->owner->malformed(h->ctx);

@@ -6,7 +6,7 @@
  *
  * Bounds, each of which ends the connection with ENHANCE_YOUR_CALM or the stream with FLOW_CONTROL_ERROR: a block of fields
  * over H2_BLOCK_MAX bytes or H2_CONTINUATIONS frames; streams that end early, and frames that bring nothing (PING,
- * SETTINGS, PRIORITY, empty DATA, unknown ones), more than their allowance. Memory: per stream the window and a head in,
+ * SETTINGS, PRIORITY, empty DATA), more than their allowance. Memory: per stream the window and a head in,
  * the owner's buffer out; what waits to be written stays with the streams until there is room.
  *
  * Values: a session of kind H2_CLIENT wipes all memory that nghttp2 gives back. Fields of a request whose side's `out` is

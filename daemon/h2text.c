@@ -65,6 +65,16 @@ int h2text_status(const struct h2text *t)
 	return (s.p[0] - '0') * 100 + (s.p[1] - '0') * 10 + (s.p[2] - '0');
 }
 
+/* application/grpc, also with a suffix or parameters. */
+static bool h2text_grpc_type(struct http1_slice v)
+{
+	static const char name[] = "application/grpc";
+	const size_t len = sizeof(name) - 1;
+
+	return v.len >= len && http1_is((struct http1_slice){v.p, len}, name) &&
+	       (v.len == len || v.p[len] == '+' || v.p[len] == ';' || v.p[len] == ' ');
+}
+
 /* ---- in: checks ---- */
 
 static int h2text_bad(struct h2text *t)
@@ -213,8 +223,7 @@ int h2text_field(struct h2text *t, struct http1_slice name, struct http1_slice v
 		t->host_at = at;
 		t->host_len = buf_len(&t->fields) - at;
 	} else if (http1_eq(name, "trailer") ||
-		   (http1_eq(name, "content-type") && value.len >= 16 &&
-		    http1_is((struct http1_slice){value.p, 16}, "application/grpc"))) {
+		   (http1_eq(name, "content-type") && h2text_grpc_type(value))) {
 		t->may_trail = true;
 	}
 	return rc;
@@ -515,12 +524,11 @@ static size_t h2text_fields(const struct http1_head *h, const struct http1_meani
 	return n;
 }
 
-static bool h2text_grpc(const struct http1_head *h)
+bool h2text_grpc(const struct http1_head *h)
 {
 	uint32_t i = http1_find(h, HTTP1_CONTENT_TYPE, 0);
 
-	return i < h->field_count && h->fields[i].value.len >= 16 &&
-	       http1_is((struct http1_slice){h->fields[i].value.p, 16}, "application/grpc");
+	return i < h->field_count && h2text_grpc_type(h->fields[i].value);
 }
 
 #define FIXED(s)                                                                                   \

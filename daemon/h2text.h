@@ -83,4 +83,7 @@ size_t h2text_response(const struct http1_head *h, const struct http1_meaning *m
 		       nghttp2_nv nv[H2TEXT_NV_MAX]);
 size_t h2text_trailers(const struct http1_head *h, nghttp2_nv nv[H2TEXT_NV_MAX]);
 
+/* Is it a message of gRPC: by its content-type. */
+bool h2text_grpc(const struct http1_head *h);
+
 #endif

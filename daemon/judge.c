@@ -168,6 +168,7 @@ enum reason judge_request(struct conn *c)
 	judge_method(x);
 	x->agent_keep = rq->meaning.keep_alive;
 	x->agent_minor0 = rq->head.minor == 0;
+	x->grpc = c->agent.via && h2text_grpc(&rq->head);
 	if (!x->hold.whole)
 		body_init(&x->up_body, rq->meaning.framing, rq->meaning.length,
 			  rq->meaning.framing);
