@@ -49,6 +49,10 @@ CLI_USES := kind template err log fdio rules rulesdoc reason audit origin sign
 PARENT   += ops_vault vaultkey
 CLI      += cmd_vault
 
+# Unix sockets outside that a guard may reach.
+PARENT   += ops_unix guards_unix sockpath
+CLI      += cmd_unix
+
 # What is relayed unopened.
 PROXY    += tunnel pipes
 

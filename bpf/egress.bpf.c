@@ -98,8 +98,7 @@ struct {
 	__type(value, struct eg_lease);
 } leases SEC(".maps");
 
-#if ADOPT
-/* Which guard an adopted socket belongs to; what it accepts inherits that. */
+/* Which guard an adopted socket belongs to; what it accepts inherits that. (lsm.bpf.c asks, too.) */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
@@ -107,6 +106,7 @@ struct {
 	__type(value, __u64);
 } marks SEC(".maps");
 
+#if ADOPT
 /* A guard's state as in `guards`, by its id: the attach point here is not the guard's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -130,6 +130,23 @@ static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
 	return g ? g : &nobody;
 }
 #else
+/* Unix sockets outside that a guard may reach: for unixsock.bpf.c and lsm.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, EG_UNIX_MAX);
+	__type(key, struct eg_unix_key);
+	__type(value, __u64);
+} exempt SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, EG_UNIX_MAX);
+	__type(key, struct eg_unix_path);
+	__type(value, __u64);
+} exempt_paths SEC(".maps");
+
 /* Never NULL. */
 static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
 {

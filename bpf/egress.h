@@ -23,6 +23,8 @@
 #define EG_PENDING_PER_GUARD 1024
 #define EG_LEASES_MAX 16384
 #define EG_EVENTS_BYTES (256 * 1024)
+#define EG_UNIX_MAX 4096 /* exceptions, of all guards */
+#define EG_UNIX_PATH_LEN 110 /* sun_path and two zeros */
 
 /* getsockopt(accepted_fd, SOL_IP, EG_SO_RECORD, struct eg_record *) on a socket whose listener was
  * made in the `listen` cgroup: the record of the connection, or ENOPROTOOPT when there is none. */
@@ -135,6 +137,29 @@ struct eg_direct {
 	__u32 pad2;
 };
 _Static_assert(sizeof(struct eg_direct) == 32, "eg_direct");
+
+/* A unix socket outside that one guard may reach, by what is known of it:
+ *	EG_UNIX_INODE	dev, id: the inode that it is bound to, dev as the kernel has it (major << 20 | minor)
+ *	EG_UNIX_CGROUP	id: it was born in this cgroup, or below
+ */
+struct eg_unix_key {
+	__u64 guard;
+	__u64 id;
+	__u32 dev;
+	__u32 kind;
+};
+#define EG_UNIX_INODE 1
+#define EG_UNIX_CGROUP 2
+_Static_assert(sizeof(struct eg_unix_key) == 24, "eg_unix_key");
+
+/* The same by what connect() is given, for L2, which has only that. The value is the number of the mount namespace in
+ * which that path is the socket's, and nobody but root can change it. */
+struct eg_unix_path {
+	__u64 guard;
+	__u16 family; /* AF_UNIX */
+	char path[EG_UNIX_PATH_LEN]; /* zero-padded */
+};
+_Static_assert(sizeof(struct eg_unix_path) == 120, "eg_unix_path");
 
 /* One denial, or (EG_REASON_NONE) one connect() that was let through to a lease, through the ring buffer. Never decides anything: a full ring counts and goes on. */
 struct eg_event {

@@ -75,9 +75,40 @@ struct unix_address {
 	struct sockaddr_un name[];
 };
 
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	__u16 i_mode;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct dentry {
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
 struct unix_sock {
 	struct sock sk;
 	struct unix_address *addr;
+	struct path path;
 	struct sock *peer;
 };
 
@@ -93,17 +124,46 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct fs_struct {
+	struct path root;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct user_namespace {
+	int level;
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+typedef struct {
+	__u64 val; /* before 6.3 two halves */
+} kernel_cap_t;
+
+struct cred {
+	kuid_t euid;
+	kuid_t fsuid;
+	kernel_cap_t cap_permitted;
+	struct user_namespace *user_ns;
+};
+
 struct task_struct {
 	struct css_set *cgroups;
-};
-
-struct super_block {
-	unsigned long s_magic;
-};
-
-struct inode {
-	__u16 i_mode;
-	struct super_block *i_sb;
+	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
+	const struct cred *cred;
 };
 
 struct file {

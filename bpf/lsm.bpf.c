@@ -30,6 +30,7 @@
 #include "kernel.h"
 #include "peers.h"
 #include "report.h"
+#include "exempt.h"
 
 #define ALLOW 1
 #define DENY 0
@@ -46,6 +47,13 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } quota SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u64);
+} marks SEC(".maps");
 
 /* ---- whose is it -------------------------------------------------------------------------------- */
 
@@ -125,12 +133,21 @@ int BPF_PROG(lsm_socket_create, int family, int type, int protocol, int kern)
 	return deny(EG_REASON_SOCKET, family, protocol);
 }
 
+/* Adopted when the guard was made: the programs on its birth cgroup hold it as those of the guard hold its own. */
+static __always_inline int adopted(struct socket *sock)
+{
+	struct sock *sk = sock->sk; /* not read by probing: the kernel knows its type */
+	__u64 *mark = sk ? bpf_sk_storage_get(&marks, sk, 0, 0) : NULL;
+
+	return mark && *mark == current_guard();
+}
+
 static __always_inline int judge_use(struct socket *sock)
 {
 	struct sock *sk = BPF_CORE_READ(sock, sk);
 	__u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
 
-	if (!peers_judged(family) || !foreign_sock(sk))
+	if (!peers_judged(family) || !foreign_sock(sk) || adopted(sock))
 		return ALLOW;
 	return deny(EG_REASON_FOREIGN, family, 0);
 }
@@ -156,7 +173,9 @@ int BPF_PROG(lsm_socket_accept, struct socket *sock)
 SEC("lsm_cgroup/unix_stream_connect")
 int BPF_PROG(lsm_unix_stream_connect, struct sock *sock, struct sock *other)
 {
-	return foreign_sock(other) ? deny(EG_REASON_UNIX, PEERS_AF_UNIX, 0) : ALLOW;
+	if (!foreign_sock(other) || exempt_peer(other, current_guard()))
+		return ALLOW;
+	return deny(EG_REASON_UNIX, PEERS_AF_UNIX, 0);
 }
 
 /* Asked for each datagram and when one connects. A pair that was connected before it came here goes on. */
@@ -166,7 +185,7 @@ int BPF_PROG(lsm_unix_may_send, struct socket *sock, struct socket *other)
 	struct sock *to = BPF_CORE_READ(other, sk);
 	struct unix_sock *from = (struct unix_sock *)BPF_CORE_READ(sock, sk);
 
-	if (!foreign_sock(to) || (to && BPF_CORE_READ(from, peer) == to))
+	if (!foreign_sock(to) || (to && BPF_CORE_READ(from, peer) == to) || exempt_peer(to, current_guard()))
 		return ALLOW;
 	return deny(EG_REASON_UNIX, PEERS_AF_UNIX, 0);
 }

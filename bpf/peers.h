@@ -56,7 +56,7 @@ policy_fn __u32 peers_hash(const struct peers_name *n, __u32 type)
 }
 
 /* connect() or sendto() to a unix socket, before the kernel has looked the peer up. `inside`: the socket that has the
- * abstract name now was born in the guard. Where the LSM programs stand they judge the peer that was found. */
+ * abstract name now was born in the guard, or there is an exception for it or for the path. Where the LSM programs stand they judge the peer that was found. */
 policy_fn __u8 peers_unix(const struct eg_guard *g, int abstract, int inside)
 {
 	if (!policy_open(g))
@@ -65,7 +65,7 @@ policy_fn __u8 peers_unix(const struct eg_guard *g, int abstract, int inside)
 		return 0;
 	if (!abstract && (g->flags & EG_GUARD_PATHS))
 		return 0;
-	return abstract && inside ? 0 : EG_REASON_UNIX;
+	return inside ? 0 : EG_REASON_UNIX;
 }
 
 /* socket(): addresses, and names and routes of the own network; everything else is a way past the wall. */

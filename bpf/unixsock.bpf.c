@@ -13,9 +13,8 @@
  * LSM programs (level L3, lsm.bpf.c) every path is refused, the agent's own too; with them paths pass here and the
  * socket that was found is judged there. What never connects stays: socketpair(), pipes, inherited connections.
  *
- * There is no list of exceptions: a path is no identity, and none else can be named from outside. An installation whose
- * agents need sockets of their own by path, without the LSM programs, can say "unix_paths": "allowed"; then paths are
- * not judged at all, and the level in force is called L1.
+ * Exceptions are of a workspace (exempt.h). An installation whose agents need sockets of their own by path, without the
+ * LSM programs, can say "unix_paths": "allowed"; then paths are not judged at all, and the level in force is called L1.
  */
 #define BPF_NO_PRESERVE_ACCESS_INDEX
 #include "vmlinux.h"
@@ -27,6 +26,7 @@
 #include "kernel.h"
 #include "peers.h"
 #include "report.h"
+#include "exempt.h"
 
 #define CHAIN_MAX 4096 /* sockets of one bucket; who is further on is not found, and so refused */
 #define BUCKETS_HALF 256
@@ -40,6 +40,7 @@ struct {
 } guards SEC(".maps");
 
 struct search {
+	__u64 guard; /* with the name a key of exempt_paths */
 	struct peers_name name;
 	__u32 len;
 	__u32 pad;
@@ -110,14 +111,15 @@ static __always_inline int judge(struct bpf_sock_addr *ctx)
 	const struct eg_guard *g = bpf_get_local_storage(&guards, 0);
 	struct bpf_sock_addr_kern *kern = bpf_cast_to_kern_ctx(ctx);
 	struct sock *sk = BPF_CORE_READ(kern, sk), *peer;
-	struct search s = { .len = BPF_CORE_READ(kern, uaddrlen) };
+	struct search s = { .guard = g->id, .len = BPF_CORE_READ(kern, uaddrlen) };
 	int abstract = 0, inside = 0;
 	__u8 reason;
 
-	if (name_at(&s.name, s.len, BPF_CORE_READ(kern, uaddr)) == 0 && peers_abstract(&s.name)) {
-		abstract = 1;
-		peer = search(sk, &s);
-		inside = peer && born_in(peer, g->id);
+	if (name_at(&s.name, s.len, BPF_CORE_READ(kern, uaddr)) == 0) {
+		abstract = peers_abstract(&s.name);
+		peer = abstract ? search(sk, &s) : NULL;
+		inside = abstract ? peer && (born_in(peer, g->id) || exempt_cgroup(peer, g->id))
+				  : exempt_path((const struct eg_unix_path *)&s);
 	}
 	reason = peers_unix(g, abstract, inside);
 	if (!reason)

@@ -78,6 +78,15 @@ static const struct args_command commands[] = {
 	 "jw", 0, 1, false, cmd_workspace_foreign},
 	{"workspace allowlist verify", "", "check the signature of the allowlist", NULL, "jw", 0, 0, false,
 	 cmd_allowlist_verify},
+	{"workspace unix add", "SOCKET...", "let its commands reach unix sockets of others",
+	 "SOCKET is the path of one, or cgroup:/PATH for every socket that is made in that cgroup (as\n"
+	 "/proc/PID/cgroup names it). Otherwise guarded commands reach no unix socket outside their\n"
+	 "guard: whoever listens there, docker or D-Bus say, would do for them what they may not.\n"
+	 "The socket at a path is meant, not the path: every directory on the way must be root's alone.\n\n"
+	 "  agentsecrets workspace unix add /run/postgresql-dev/.s.PGSQL.5432",
+	 "jw", 1, -1, false, cmd_unix_add},
+	{"workspace unix remove", "SOCKET...", "no more", NULL, "jw", 1, -1, false, cmd_unix_remove},
+	{"workspace unix list", "", "which those are", NULL, "jw", 0, 0, false, cmd_unix_list},
 	{"secrets set", "NAME", "store a secret's value, or replace it",
 	 "The value comes on standard input, or is asked for without echo; never as an argument.\n\n"
 	 "  printf %s \"$KEY\" | agentsecrets secrets set STRIPE_KEY --host api.stripe.com\n\n"

@@ -222,7 +222,7 @@ static void forget(struct enforce *en, struct guard_links *g)
  * (leases). */
 void enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit)
 {
-	char key[sizeof(struct eg_tuple)], next[sizeof(struct eg_tuple)];
+	char key[sizeof(struct eg_unix_path)], next[sizeof(struct eg_unix_path)];
 	struct eg_record record;
 	uint64_t guard;
 	int fd = bpf_map__fd(map);
@@ -244,6 +244,8 @@ void enforce_purge_guard(struct enforce *en, uint64_t id)
 {
 	enforce_purge(en->skel->maps.leases, id, false, EG_LEASES_MAX);
 	enforce_purge(en->skel->maps.pending, id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
+	enforce_purge(en->skel->maps.exempt, id, false, EG_UNIX_MAX);
+	enforce_purge(en->skel->maps.exempt_paths, id, false, EG_UNIX_MAX);
 	(void)bpf_map_delete_elem(bpf_map__fd(en->skel->maps.quota), &id);
 }
 
@@ -729,6 +731,47 @@ bool enforce_leased(struct enforce *en, const struct eg_lease_key *key, uint64_t
 	struct eg_lease lease;
 
 	return bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.leases), key, &lease) == 0 && lease.expires > now_ns;
+}
+
+/* Is the key among those that stay; both kinds begin with the guard. */
+static bool is_listed(const void *key, size_t size, const struct enforce_exempt *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(key, size == sizeof(list->key) ? (const void *)&list[i].key : &list[i].path, size) == 0)
+			return true;
+	return false;
+}
+
+static void drop_exempt(struct bpf_map *map, uint64_t guard, const struct enforce_exempt *list, size_t count)
+{
+	char key[sizeof(struct eg_unix_path)], next[sizeof(struct eg_unix_path)];
+	int fd = bpf_map__fd(map);
+	bool more = bpf_map_get_next_key(fd, NULL, next) == 0;
+
+	for (size_t i = 0; more && i < EG_UNIX_MAX; i++) {
+		memcpy(key, next, sizeof(key));
+		more = bpf_map_get_next_key(fd, key, next) == 0;
+		if (memcmp(key, &guard, sizeof(guard)) == 0 && !is_listed(key, bpf_map__key_size(map), list, count))
+			(void)bpf_map_delete_elem(fd, key);
+	}
+}
+
+int enforce_exempt(struct enforce *en, uint64_t guard, struct enforce_exempt *list, size_t count)
+{
+	int keys = bpf_map__fd(en->skel->maps.exempt), paths = bpf_map__fd(en->skel->maps.exempt_paths), rc = 0;
+	const uint64_t one = 1;
+
+	for (size_t i = 0; i < count; i++)
+		list[i].key.guard = list[i].path.guard = guard;
+	drop_exempt(en->skel->maps.exempt, guard, list, count);
+	drop_exempt(en->skel->maps.exempt_paths, guard, list, count);
+	for (size_t i = 0; i < count; i++) {
+		if (list[i].key.kind && bpf_map_update_elem(keys, &list[i].key, &one, BPF_ANY) != 0)
+			rc = -errno;
+		if (list[i].path.family && bpf_map_update_elem(paths, &list[i].path, &list[i].mounts, BPF_ANY) != 0)
+			rc = -errno;
+	}
+	return rc;
 }
 
 void enforce_unlease(struct enforce *en, uint64_t guard)

@@ -73,6 +73,16 @@ int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx) must_che
 int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const struct eg_lease *lease) must_check;
 /* Is it open now? */
 bool enforce_leased(struct enforce *en, const struct eg_lease_key *key, uint64_t now_ns);
+
+/* The unix sockets outside that a guard may reach, all anew; keys are filled in but for the guard. What is there
+ * already and stays is not touched in between. */
+struct enforce_exempt {
+	struct eg_unix_key key;	  /* kind 0: none */
+	struct eg_unix_path path; /* family 0: none */
+	uint64_t mounts;	  /* value of the path */
+};
+int enforce_exempt(struct enforce *en, uint64_t guard, struct enforce_exempt *list, size_t count) must_check;
+
 /* Deletes all of a guard's. */
 void enforce_unlease(struct enforce *en, uint64_t guard);
 void enforce_sweep(struct enforce *en, uint64_t now_ns);

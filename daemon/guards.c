@@ -171,6 +171,7 @@ void guards_sweep(struct parent *p)
 		    cgroup_populated(g->cgroup_fd, &populated) < 0)
 			guards_end(p, g);
 	}
+	guards_unix_sweep(p);
 }
 
 void guards_on_event(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -223,6 +224,7 @@ static void guards_lease(struct parent *p, const struct guard *g, const struct w
 {
 	uint32_t i;
 
+	guards_unix(p, g, w);
 	for (i = 0; i < w->rules->rule_count; i++)
 		guards_lease_rule(p, g, &w->rules->rules[i]);
 }

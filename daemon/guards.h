@@ -46,6 +46,9 @@ size_t guards_of_workspace(struct parent *p, const char *workspace);
 /* Is this process in a guarded cgroup? Fails towards yes. */
 bool guards_holds(struct parent *p, pid_t pid);
 
+/* What an entry of a document's "unix" stands for now. False, with a sentence: nothing. */
+bool guards_unix_look(const char *peer, struct enforce_exempt *ret, struct err *e);
+
 /* All guards and listeners, to one child. */
 int guards_tell(struct parent *p, struct proc *to) must_check;
 

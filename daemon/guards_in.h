@@ -34,6 +34,12 @@ void guards_tell_listener(struct parent *p, struct proc *to, uint16_t op,
 void guards_tell_one(struct parent *p, struct proc *to, const struct guard *g);
 void guards_hold_one(struct parent *p, const struct guard *g);
 
+/* ---- guards_unix.c ---- */
+
+/* The unix sockets outside that its workspace's document opens to it; again for all guards, as things change. */
+void guards_unix(struct parent *p, const struct guard *g, const struct workspace *w);
+void guards_unix_sweep(struct parent *p);
+
 /* ---- guards_file.c ---- */
 
 void guards_id_text(uint64_t id, char out[24]);

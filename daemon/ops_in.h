@@ -43,6 +43,11 @@ int ops_allowlist_remove(struct ops *o) must_check;
 int ops_allowlist_list(struct ops *o) must_check;
 int ops_allowlist_verify(struct ops *o) must_check;
 
+/* ops_unix.c */
+int ops_unix_add(struct ops *o) must_check;
+int ops_unix_remove(struct ops *o) must_check;
+int ops_unix_list(struct ops *o) must_check;
+
 /* ops_secrets.c */
 /* The request's "name", checked; there: -ENOENT when the document has none of it. */
 int ops_secret_ref(struct ops *o, struct rpc_secret_ref *ref, bool there) must_check;

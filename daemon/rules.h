@@ -19,6 +19,8 @@
  *							last in a secret: where else it is bound, and what stands for
  *							it beside its reference
  *	"kind":"aws","params":{"region":"eu-west-1"}	last in a secret: kind.h; parameters sorted by name
+ *	"unix":["/run/x.sock","cgroup:/system.slice/x"]	last of all, sorted: unix sockets outside that its guards may reach,
+ *							the one at a path, or those made in a cgroup
  *
  * Methods and paths empty: any. Rules are sorted by host, then port, then mode, methods, paths; secrets by
  * name; lists within them sorted, without repeats. Rules of one host and port differ in methods and paths
@@ -50,6 +52,8 @@
 #define RULES_BIND_HOSTS_MAX 64
 #define RULES_BIND_PORTS_MAX 16
 #define RULES_ATTACH_MAX 8     /* secrets that one rule puts into a request */
+#define RULES_PEERS_MAX 32     /* unix sockets outside */
+#define RULES_PEER_LEN 256     /* of one's text, with NUL; a path's alone is at most 107 bytes, as in sockaddr_un */
 #define RULES_PLACEHOLDER_MIN 24
 #define RULES_PLACEHOLDER_MAX 256 /* with NUL; RFC 3986 unreserved characters, so no encoding changes it */
 
@@ -117,9 +121,10 @@ struct rules {
 	char created[21];	 /* RFC 3339, seconds, Z */
 	uint32_t owner;		 /* uid */
 	enum rules_foreign foreign;
-	uint32_t rule_count, secret_count;
+	uint32_t rule_count, secret_count, peer_count;
 	struct rules_rule *rules;
 	struct rules_secret *secrets;
+	char (*peers)[RULES_PEER_LEN]; /* "unix" of the document; owned by it */
 };
 
 /* An empty document (denies all), version 0. NULL when out of memory. */
@@ -150,6 +155,10 @@ int rules_read_attach(const struct json_t *list, struct rules_attach **ret, uint
 int rules_kind(struct rules *r, const char *name, enum kind kind, const char *const *names, const char *const *values,
 	       size_t count, struct err *e) must_check;
 int rules_unbind(struct rules *r, const char *name, struct err *e) must_check;
+/* A unix socket outside: an absolute path, or "cgroup:" and one below the cgroup mount. */
+int rules_peer_add(struct rules *r, const char *peer, struct err *e) must_check;
+int rules_peer_remove(struct rules *r, const char *peer, struct err *e) must_check;
+#define RULES_PEER_CGROUP "cgroup:"
 
 /* ---- syntax ---- */
 /* Lower-cases and checks a host as typed (a rule's: with wildcard allowed when `wildcard`); accepts one

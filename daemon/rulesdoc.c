@@ -100,6 +100,7 @@ struct rules *rules_free(struct rules *r)
 		binding_done(&r->secrets[i]);
 	free(r->rules);
 	free(r->secrets);
+	free(r->peers);
 	free(r);
 	return NULL;
 }
@@ -989,6 +990,90 @@ static int secret_read(json_t *o, struct rules *r, struct err *e)
 	return rules_put(r, done, e);
 }
 
+/* ---- unix sockets outside ---- */
+
+/* Absolute, without "//", "." and ".." segments or a slash at the end. */
+static bool peer_path_ok(const char *s)
+{
+	if (*s != '/' || !s[1])
+		return false;
+	while (*s == '/') {
+		size_t n = strcspn(++s, "/");
+
+		if (!n || (s[0] == '.' && (n == 1 || (n == 2 && s[1] == '.'))))
+			return false;
+		s += n;
+	}
+	return true;
+}
+
+static int peer_check(const char *peer, struct err *e)
+{
+	const size_t word = sizeof(RULES_PEER_CGROUP) - 1;
+	bool cgroup = strncmp(peer, RULES_PEER_CGROUP, word) == 0;
+	const char *path = cgroup ? peer + word : peer;
+	char show[JDOC_SHOW_MAX];
+
+	for (const char *s = peer; *s; s++)
+		if (*s <= ' ' || *s >= 0x7f || *s == '"' || *s == '\\')
+			return err_set(e, -EINVAL, "%s has a byte that may not stand in a path here", jdoc_show(peer, show));
+	if (!peer_path_ok(path))
+		return err_set(e, -EINVAL, "%s is neither an absolute path without . and .. nor " RULES_PEER_CGROUP
+			       " before one", jdoc_show(peer, show));
+	if (strlen(peer) >= (cgroup ? RULES_PEER_LEN : 108))
+		return err_set(e, -EINVAL, "%s is longer than such a path may be", jdoc_show(peer, show));
+	return 0;
+}
+
+int rules_peer_add(struct rules *r, const char *peer, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+	int rc = peer_check(peer, e);
+	uint32_t at = 0;
+
+	if (rc)
+		return rc;
+	while (at < r->peer_count && strcmp(r->peers[at], peer) < 0)
+		at++;
+	if (at < r->peer_count && strcmp(r->peers[at], peer) == 0)
+		return err_set(e, -EEXIST, "%s is there already", jdoc_show(peer, show));
+	if (r->peer_count == RULES_PEERS_MAX)
+		return err_set(e, -E2BIG, "there may be at most %d unix sockets", RULES_PEERS_MAX);
+	rc = grow(&r->peers, r->peer_count, sizeof(*r->peers));
+	if (rc)
+		return rc;
+	memmove(r->peers[at + 1], r->peers[at], (r->peer_count - at) * sizeof(*r->peers));
+	memcpy(r->peers[at], peer, strlen(peer) + 1);
+	r->peer_count++;
+	return 0;
+}
+
+int rules_peer_remove(struct rules *r, const char *peer, struct err *e)
+{
+	char show[JDOC_SHOW_MAX];
+
+	for (uint32_t i = 0; i < r->peer_count; i++) {
+		if (strcmp(r->peers[i], peer) != 0)
+			continue;
+		memmove(r->peers[i], r->peers[i + 1], (--r->peer_count - i) * sizeof(*r->peers));
+		return 0;
+	}
+	return err_set(e, -ENOENT, "%s is not among the unix sockets of this workspace", jdoc_show(peer, show));
+}
+
+static int peers_read(json_t *doc, struct rules *r, struct err *e)
+{
+	const json_t *list = NULL;
+	int rc = jdoc_strs(doc, "unix", RULES_PEERS_MAX, &list, e);
+
+	for (size_t i = 0; !rc && i < json_array_size(list); i++) {
+		rc = rules_peer_add(r, jdoc_at(list, i), e);
+		if (rc && rc != -ENOMEM)
+			rc = err_in(e, rc, "unix %zu", i + 1);
+	}
+	return rc;
+}
+
 /* Each element of a list through `read`; an error says which one ("rule 3 (api.x.com)"). */
 static int list_read(json_t *doc, const char *list, const char *what, const char *label,
 		     int (*read)(json_t *, struct rules *, struct err *), struct rules *r, struct err *e)
@@ -1017,8 +1102,8 @@ static int list_read(json_t *doc, const char *list, const char *what, const char
 static int head_read(json_t *doc, struct rules **ret, struct err *e)
 {
 	static const char *const fields[] = {"format", "workspace", "version", "created", "owner", "rules",
-					     "secrets", "foreign_credentials"};
-	const size_t needed = ARRAY_SIZE(fields) - 1; /* the last one may be missing */
+					     "secrets", "foreign_credentials", "unix"};
+	const size_t needed = ARRAY_SIZE(fields) - 2; /* the last two may be missing */
 	uint64_t format = 0, version = 0, owner = 0;
 	const char *workspace = NULL, *created = NULL, *foreign = "warn";
 	enum rules_foreign mode = RULES_FOREIGN_WARN;
@@ -1071,6 +1156,8 @@ int rules_parse(const char *text, size_t len, bool strict, struct rules **ret, s
 		rc = list_read(doc, "rules", "rule", "host", rule_read, r, e);
 	if (!rc)
 		rc = list_read(doc, "secrets", "secret", "name", secret_read, r, e);
+	if (!rc)
+		rc = peers_read(doc, r, e);
 	if (!rc && strict)
 		rc = rules_write(r, &again, &again_len, e);
 	if (rc)
@@ -1242,7 +1329,10 @@ int rules_write(const struct rules *r, char **ret, size_t *ret_len, struct err *
 		wr_str(&w, i ? "," : "");
 		put_secret(&w, &r->secrets[i]);
 	}
-	wr_str(&w, "]}\n");
+	wr_u8(&w, ']');
+	if (r->peer_count)
+		put_list(&w, ",\"unix\":", r->peers, r->peer_count, sizeof(*r->peers));
+	wr_str(&w, "}\n");
 	if (w.full)
 		return err_set(e, -E2BIG, "the document would be larger than the %d bytes that fit", RPC_DOC_MAX);
 	text[w.len] = '\0';

@@ -113,6 +113,7 @@ static int agent_enter(const struct place *at)
 	CHECK(setgroups(0, NULL) == 0);
 	CHECK(setresgid(65534, 65534, 65534) == 0);
 	CHECK(setresuid(65534, 65534, 65534) == 0);
+	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* another user forgets it */
 	return 0;
 }
 
@@ -945,15 +946,24 @@ static void pin_path(const struct side *s, const char *name, char out[256])
 /* Any option may be set, as through a call that the kernel shows no setsockopt program (those of a 32-bit process). */
 static void let_options(const struct side *s, bool any)
 {
-	static const struct bpf_insn yes[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
-					       { .code = BPF_JMP | BPF_EXIT } };
+	/* Asks for the guard's storage first: newer kernels swap no program for one without. */
+	struct bpf_insn yes[] = { { .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD },
+				  {},
+				  { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2 },
+				  { .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_local_storage },
+				  { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+				  { .code = BPF_JMP | BPF_EXIT } };
 	LIBBPF_OPTS(bpf_prog_load_opts, o, .expected_attach_type = BPF_CGROUP_SETSOCKOPT);
 	static int ours = -1;
 	struct bpf_link_info info = {};
 	__u32 len = sizeof(info);
-	auto_close int link = -1, all = -1;
+	auto_close int link = -1, all = -1, map = -1;
 	char path[256];
 
+	(void)snprintf(path, sizeof(path), "%s/v%d/maps/guards", t.c.bpffs, EG_LAYOUT);
+	map = bpf_obj_get(path);
+	assert_true(map >= 0);
+	yes[0].imm = map;
 	pin_path(s, "egress_setsockopt", path);
 	link = bpf_obj_get(path);
 	assert_true(link >= 0);

@@ -33,6 +33,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -83,6 +84,7 @@ static int agent_enter(int cgroup, bool root)
 	CHECK(setgroups(0, NULL) == 0);
 	CHECK(setresgid(65534, 65534, 65534) == 0);
 	CHECK(setresuid(65534, 65534, 65534) == 0);
+	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* another user forgets it */
 	return 0;
 }
 
@@ -412,6 +414,121 @@ static void other_guard(void **state)
 	assert_int_equal(agent(reach_stream, &n), 0);
 	(void)kill(pid, SIGKILL);
 	(void)agent_wait(pid);
+}
+
+/* ---- exceptions ---- */
+
+static int reached(void *arg)
+{
+	CHECK(dial(SOCK_STREAM, arg) == 0);
+	return 0;
+}
+
+static void exempt_cgroup(void **state)
+{
+	struct name n = abstract_name("agentsecrets-test-friend", 24);
+	struct enforce_exempt one = { .key = { .kind = EG_UNIX_CGROUP, .id = t.b.guard.id } };
+	pid_t pid;
+
+	(void)state;
+	if (!needs(2))
+		return;
+	pid = agent_start(t.b.cgroup, false, hold, &n);
+	for (int i = 0; i < 1000 && dial(SOCK_STREAM, &n) != 0; i++)
+		(void)poll(NULL, 0, 5);
+	assert_int_equal(agent(reach_stream, &n), 0);
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &one, 1), 0);
+	assert_int_equal(agent(reached, &n), 0);
+	assert_int_equal(root_agent(reached, &n), 0);
+	one.key.id++;
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &one, 1), 0); /* instead, not as well */
+	assert_int_equal(agent(reach_stream, &n), 0);
+	one.key.id--;
+	assert_int_equal(enforce_exempt(t.en, t.b.guard.id, &one, 1), 0); /* another guard's */
+	assert_int_equal(agent(reach_stream, &n), 0);
+	assert_int_equal(enforce_exempt(t.en, t.b.guard.id, NULL, 0), 0);
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, NULL, 0), 0);
+	(void)kill(pid, SIGKILL);
+	(void)agent_wait(pid);
+}
+
+static int reach_as_another(void *arg)
+{
+	CHECK(unshare(CLONE_NEWUSER) == 0);
+	return reach_stream(arg);
+}
+
+static int reach_from_elsewhere(void *arg)
+{
+	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
+	return reach_stream(arg);
+}
+
+/* By path alone (L2), from another root: as an ordinary user all the same. */
+static int reach_from_below(void *arg)
+{
+	CHECK(chroot(t.dir) == 0 && chdir("/") == 0);
+	CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+	return reach_stream(arg);
+}
+
+static void by_path(struct enforce_exempt *x, const char *path)
+{
+	struct stat mounts;
+
+	assert_int_equal(stat("/proc/self/ns/mnt", &mounts), 0);
+	x->mounts = mounts.st_ino;
+	x->path = (struct eg_unix_path){ .family = AF_UNIX };
+	memcpy(x->path.path, path, strlen(path));
+}
+
+/* With the LSM programs the socket is known by its inode, under whatever name; without, the path is believed of who
+ * cannot have made it lead elsewhere. */
+static void exempt_socket(void **state)
+{
+	struct name n = path_name("opened"), link = path_name("link"), old = path_name("old"), root = n;
+	auto_close int server = listener(SOCK_STREAM, &n), other = -1;
+	struct enforce_exempt x = { .key = { .kind = EG_UNIX_INODE } };
+	struct stat st;
+
+	(void)state;
+	if (!needs(2))
+		return;
+	assert_true(server >= 0 && chmod(n.un.sun_path, 0777) == 0);
+	assert_int_equal(stat(n.un.sun_path, &st), 0);
+	by_path(&x, n.un.sun_path);
+	x.key.id = st.st_ino;
+	x.key.dev = major(st.st_dev) << 20 | minor(st.st_dev);
+	assert_int_equal(agent(reach_stream, &n), 0);
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &x, 1), 0);
+	assert_int_equal(agent(reached, &n), 0);
+	assert_int_equal(agent_wait(agent_start(t.b.cgroup, false, reach_stream, &n)), 0);
+	assert_int_equal(symlink(n.un.sun_path, link.un.sun_path), 0);
+	assert_int_equal(agent(lsm() ? reached : reach_stream, &link), 0);
+	assert_int_equal(root_agent(lsm() ? reached : reach_stream, &n), 0);
+	if (!lsm()) {
+		assert_int_equal(agent(reach_as_another, &n), 0);
+		assert_int_equal(agent(reach_from_elsewhere, &n), 0);
+		memcpy(root.un.sun_path, "/opened", 8);
+		by_path(&x, "/opened");
+		assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &x, 1), 0);
+		assert_int_equal(root_agent(reach_from_below, &root), 0);
+		by_path(&x, n.un.sun_path);
+		x.mounts++; /* other ones than the daemon's */
+		assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &x, 1), 0);
+		assert_int_equal(agent(reach_stream, &n), 0);
+	} else {
+		assert_int_equal(rename(n.un.sun_path, old.un.sun_path), 0);
+		other = listener(SOCK_STREAM, &n);
+		assert_true(other >= 0 && chmod(n.un.sun_path, 0777) == 0);
+		assert_int_equal(agent(reach_stream, &n), 0); /* the same path, another socket */
+		assert_int_equal(agent(reached, &old), 0);
+	}
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, NULL, 0), 0);
+	assert_int_equal(agent(reach_stream, &n), 0);
+	(void)unlink(n.un.sun_path);
+	(void)unlink(old.un.sun_path);
+	(void)unlink(link.un.sun_path);
 }
 
 static int pairs(void *arg)
@@ -971,7 +1088,7 @@ static int work(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(outside), cmocka_unit_test(told), cmocka_unit_test(absent), cmocka_unit_test(inside), cmocka_unit_test(below),
-		cmocka_unit_test(other_guard), cmocka_unit_test(paired), cmocka_unit_test(flipping),
+		cmocka_unit_test(other_guard), cmocka_unit_test(exempt_cgroup), cmocka_unit_test(exempt_socket), cmocka_unit_test(paired), cmocka_unit_test(flipping),
 		cmocka_unit_test(closed_guard), cmocka_unit_test(nscd), cmocka_unit_test(families),
 		cmocka_unit_test(foreign), cmocka_unit_test(handed_in), cmocka_unit_test(tracing),
 		cmocka_unit_test(undoing), cmocka_unit_test(opened_before), cmocka_unit_test(not_guarded),

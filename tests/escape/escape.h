@@ -106,5 +106,6 @@ int outside_helper(int argc, char **argv);
 /* inside.c: what stands before the ways in a process's life */
 int inside_before(int argc, char **argv);
 int inside_enter(int argc, char **argv);
+int inside_await(int argc, char **argv);
 
 #endif

@@ -1,6 +1,7 @@
 /* inside.c: what stands in a process's life before it tries the ways. Each ends in an exec.
  *
  *	escape before MODE -- COMMAND...		sockets that exist already
+ *	escape await GATE -- COMMAND...		until somebody has put it under guard
  *	escape enter CONTROL WORKSPACE -- COMMAND...	into a guard by the daemon's own request, as `run` does, but
  *							without what `run` adds: no filter, no private mounts
  */
@@ -151,6 +152,27 @@ static int ask(const char *control, const char *workspace, char *answer, size_t 
 		got += (size_t)n;
 	answer[got] = '\0';
 	return 0;
+}
+
+/* Says where it waits (GATE.waiting holds its pid) and goes on when GATE is there. */
+int inside_await(int argc, char **argv)
+{
+	char fresh[512], waiting[512];
+	FILE *f;
+
+	if (argc < 4 || strcmp(argv[2], "--") != 0)
+		return die("await GATE -- COMMAND");
+	(void)snprintf(fresh, sizeof(fresh), "%s.new", argv[1]);
+	(void)snprintf(waiting, sizeof(waiting), "%s.waiting", argv[1]);
+	f = fopen(fresh, "we");
+	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0 ||
+	    rename(fresh, waiting) != 0)
+		return die(waiting);
+	for (int i = 0; i < 6000 && access(argv[1], F_OK) != 0; i++)
+		(void)usleep(10000);
+	if (drop_base() < 0)
+		return die("dropping capabilities");
+	return go(argv + 3);
 }
 
 int inside_enter(int argc, char **argv)

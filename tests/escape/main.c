@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-#define AT_A_TIME 6
+#define AT_A_TIME 16
 #define LIMIT_S   5
 
 static const struct way *const tables[] = {ways_tcp, ways_datagram, ways_options, ways_process,
@@ -152,7 +152,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"watch", outside_watch}, {"listen", outside_listen}, {"call", outside_call},
 		{"mark", outside_mark},   {"helper", outside_helper}, {"before", inside_before},
-		{"enter", inside_enter},
+		{"enter", inside_enter},  {"await", inside_await},
 	};
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);

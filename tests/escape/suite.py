@@ -10,6 +10,7 @@ that any frame names its case. Modes, each as uid 65534 and as root:
     control   no guard: what gets nothing out here proves nothing in a guard, and is skipped there with the reason
     run       `agentsecrets run`: the wall, and the command's sandbox (filter, private mounts, capabilities)
     wall      put in the guard by the daemon, nothing else: what the kernel side alone holds. Root without the base capabilities
+    attach    the same for a tree that runs already and holds sockets: by `agentsecrets cgroup attach`, out of a shared cgroup
 
 The agent's network namespace holds nothing else, so every frame that leaves it counts, marked or not. On the
 daemon's own link only marked ones do: it is the proxy's, too.
@@ -36,7 +37,7 @@ from lab import LINKS, NOBODY, Daemon, Lab, cgroup2_mount, run, wait_for  # noqa
 
 PROGRAM = lab_module.BUILD.resolve() / "release" / "tests" / "escape" / "escape"
 RESULTS, TABLE = HERE / "results", HERE / "results.md"
-MODES = {1: "control-user", 2: "control-root", 3: "run-user", 4: "run-root", 5: "wall-user", 6: "wall-root"}
+MODES = {1: "control-user", 2: "control-root", 3: "run-user", 4: "run-root", 5: "wall-user", 6: "wall-root", 7: "attach-user", 8: "attach-root"}
 GUARDED = {m: name for m, name in MODES.items() if m > 2}
 SETUP_WAY = 255
 SLOW = int(os.environ.get("ESCAPE_SLOW", "1"))  # factor on time limits, for emulated machines
@@ -59,13 +60,13 @@ def known(ways, who, closed_by, why):
 
 known("unix-path unix-abstract unix-dgram scm-rights-fresh", ANY, "L2 L3",
       "a process outside does it for the agent, on request over a unix socket; L1 sees IP sockets only")
-known("scm-rights-inherited", ANY, "L3",
-      "standard input was a unix socket whose other end passes a socket in; nothing but L3 sees a descriptor arrive")
-known("before-tcp4 before-tcp6 before-tcp-connected before-udp4 before-udp6", ANY, "run L3",
+known("scm-rights-inherited", ANY, "attach L3",
+      "standard input was a unix socket whose other end passes a socket in; nothing but L3 sees a descriptor arrive, and attach refuses a tree with such a connection")
+known("before-tcp4 before-tcp6 before-tcp-connected before-udp4 before-udp6", ANY, "run attach L3",
       "hooks follow the cgroup that a socket was made in; `run` closes descriptors, attach has to adopt or refuse them")
-known("before-tcp-listener", ANY, "run",
+known("before-tcp-listener", ANY, "run attach",
       "the same; at L3 accept() is refused, so that no byte of the agent's leaves, but the kernel has answered the caller's SYN by then")
-known("before-tcp-sendfile", ANY, "run L3>=6.5",
+known("before-tcp-sendfile", ANY, "run attach L3>=6.5",
       "a connection from before; no LSM hook is called for sendfile() before Linux 6.5")
 known("compat-igmp-join compat-mld-join", ANY, "run",
       "setsockopt hooks are skipped for 32-bit system calls, and the kernel itself reports a membership: 28 bits of a group's address each, 112 with IPv6")
@@ -86,7 +87,7 @@ def in_force(closer, mode, level, release):
     word, _, since = closer.partition(">=")
     if since and [int(n) for n in series(release).split(".")] < [int(n) for n in since.split(".")]:
         return False
-    return mode.startswith("run-") if word == "run" else word <= level
+    return mode.startswith(word + "-") if word in ("run", "attach") else word <= level
 
 
 def open_row(way, mode, level, release):
@@ -128,6 +129,7 @@ class Suite:
         self.alone = [line.split()[0] for line in lines if line.endswith(" alone")]
         self.out = {}     # (mode, way's number): what was seen
         self.said = {}    # (mode, way's number): (word, text)
+        self.places = []  # cgroups of ours
         self.strays = []  # frames from the agent's namespace that belong to no case
 
     # -- running --
@@ -163,6 +165,9 @@ class Suite:
 
     def __exit__(self, *_):
         self.net.down()
+        for place in self.places:
+            wait_for(f"{place} to empty", lambda place=place: not (place / "cgroup.procs").read_text(), 10 * SLOW)
+            place.rmdir()
 
     def frames(self):
         """All frames so far, after waiting for those that are on their way."""
@@ -185,7 +190,7 @@ class Suite:
         name, kind = MODES[mode], MODES[mode].split("-")[0]
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if name.endswith("user") else []
         workspace = "ordinary" if user else "demo"
-        into = {"control": [], "run": [str(lab_module.BUILD / "agentsecrets"), "run", "--workspace", workspace, "--"],
+        into = {"control": [], "attach": [str(PROGRAM), "await", str(self.gate), "--"], "run": [str(lab_module.BUILD / "agentsecrets"), "run", "--workspace", workspace, "--"],
                 "wall": [str(PROGRAM), "enter", str(self.daemon.control), workspace, "--"]}[kind]
         options = {"mode": mode, "random": self.random, "dev": "up0", "dir": self.dir, "bpffs": self.daemon.config["bpffs"],
                    "cgroup": cgroup2_mount(), "wait": WAIT, "helper": self.helper[0], "outbox": self.helper[1]}
@@ -223,10 +228,38 @@ class Suite:
         for name, raw in frames:
             self.judge(mode, name, raw)
 
+    def shared(self):
+        """A cgroup with somebody else in it, for what is to be attached."""
+        where = Path(cgroup2_mount()) / f"as-test-{self.net.id}-shared"
+        if not where.exists():
+            where.mkdir()
+            self.other = self.net.spawn("pod", ["sleep", "10000"], preexec_fn=lambda: (where / "cgroup.procs").write_text("0"))
+            self.places.append(where)
+        return where
+
+    def attach(self, p, workspace):
+        """The tree that p is the head of waits at the gate with its sockets: attach it and let it go on."""
+        waiting = self.gate.with_suffix(".waiting")
+        wait_for("the tree to be attached", lambda: waiting.exists() or p.poll() is not None, 20 * SLOW)
+        if p.poll() is not None:
+            raise lab_module.LabError(f"it ended before it could be attached: {p.communicate()[1]!r}")
+        answer = self.daemon.ask(op="cgroup.attach", pid=int(waiting.read_text()), workspace=workspace)
+        if not answer["ok"]:
+            raise lab_module.LabError(f"attach: {answer['error']}")
+        if not answer["moved"] or answer["adopted"] < 6:
+            raise lab_module.LabError(f"attach found fewer sockets than there are: {answer}")
+        self.gate.touch()
+
     def attempt(self, mode, ways):
         """Runs them, and makes the calls from outside that they ask for."""
+        self.gate = self.dir / f"gate-{secrets.token_hex(4)}"
+        attached = MODES[mode].startswith("attach")
+        place = self.shared() if attached else None
         p = subprocess.Popen(self.command(mode, ways), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             env=self.net.env(AGENTSECRETS_CONTROL=str(self.daemon.control)), cwd=self.net.home)
+                             env=self.net.env(AGENTSECRETS_CONTROL=str(self.daemon.control)), cwd=self.net.home,
+                             preexec_fn=(lambda: (place / "cgroup.procs").write_text("0")) if attached else None)
+        if attached:
+            self.attach(p, "ordinary" if MODES[mode].endswith("user") else "demo")
         end, text = time.monotonic() + 60 * SLOW, b""
         while not text.endswith(b"done\n"):
             if not select.select([p.stdout], [], [], max(0, end - time.monotonic()))[0]:
@@ -296,7 +329,7 @@ class Suite:
             return []
         ip = ip_of(raw)
         found, reach = [], len(raw) if ip and ip[0] in (2, 58) else 110
-        for m in re.finditer(rb"[\xc6\xef]\x12([\x01-\x06])(.)", raw[14:reach], re.S):
+        for m in re.finditer(rb"[\xc6\xef]\x12([\x01-\x08])(.)", raw[14:reach], re.S):
             # what an earlier mode's sockets still send is not this mode's
             found.append(m[2][0] if m[1][0] == mode else SETUP_WAY)
         for port in () if found else ports(raw):
@@ -412,7 +445,7 @@ def cell(modes, results):
     out = [m for m, r in zip(modes, results) if r == "OUT"]
     if not out:
         return "ok" if "ok" in results else "–"
-    for kind in ("run", "wall"):
+    for kind in ("run", "wall", "attach"):
         if {f"{kind}-user", f"{kind}-root"} <= set(out):
             out = [m for m in out if not m.startswith(kind)] + [kind]
     return f"**out**: {', '.join(sorted(out))}"
@@ -423,7 +456,8 @@ def write_table():
     lines = ["# Ways out of a guard, tried", "",
              "Made by `make escape` (the running kernel) and `make kernels` (6.1 and 6.12 in QEMU); tests/escape/suite.py says what a way and a",
              "mode are. `ok`: it gets something out without a guard, and nothing from inside one. `–`: this kernel cannot express it. `run`: under",
-             "`agentsecrets run`. `wall`: in the guard's cgroup with nothing else, at the level that stands beside the kernel.", "",
+             "`agentsecrets run`. `wall`: in the guard's cgroup with nothing else, at the level that stands beside the kernel. `attach`: the same",
+             "after `agentsecrets cgroup attach`, out of a cgroup shared with others.", "",
              "| way | " + " | ".join(f"{t['kernel']}, {t['level']}" for t in tables) + " | closed by |", "|---|" + "---|" * (len(tables) + 1)]
     for way in dict.fromkeys(w for t in tables for w in t["ways"]):
         cells = [cell(t["modes"], t["ways"].get(way, "").split()) for t in tables]

@@ -1,16 +1,18 @@
 """Levels L2 and L3 through the product: what `run` may reach by unix socket, and what the daemon says and refuses."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from helpers import works
-from lab import Daemon
+from helpers import refused, works
+from lab import NOBODY, Daemon, cgroup2_mount, wait_for
 
 DIAL = ("import socket, sys\ns = socket.socket(socket.AF_UNIX, int(sys.argv[2]))\n"
         "try:\n s.connect(sys.argv[1].replace('@', '\\0')); print('reached')\nexcept OSError as e:\n print(e.errno)")
@@ -62,6 +64,85 @@ def test_outside_is_out_of_reach(world, place, kind):
                 link.unlink()
             with pytest.raises(BlockingIOError):
                 s.recv(1) if kind == socket.SOCK_DGRAM else s.accept()
+
+
+@pytest.fixture
+def rooted():
+    """A directory that is root's alone all the way, for sockets that an exception may name."""
+    made = Path(tempfile.mkdtemp(prefix="as-levels-", dir="/run"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_exceptions(world, rooted, place):
+    """A workspace's signed document opens one socket: while it stands there, to its own guards, and no other."""
+    d, kind = world.daemons[0], socket.SOCK_STREAM
+    if level(d) < 2:
+        pytest.skip(d.status()["L2_missing"])
+    # As an ordinary user: by path alone (L2) root is not believed, who may change what a path leads to.
+    opened, other, moved = rooted / "opened.sock", rooted / "other.sock", rooted / "moved.sock"
+    (place / "link").symlink_to(opened)
+    with outside(str(opened), kind), outside(str(other), kind), outside(str(place / "wide.sock"), kind):
+        assert dial(world, str(opened), kind, workspace="ordinary", uid=NOBODY) == EPERM
+        world.must("workspace", "unix", "add", "--workspace", "ordinary", str(opened), str(place / "wide.sock"))
+        try:
+            before = world.agent_start(sys.executable, "-c", "import sys, socket\nfor line in sys.stdin:\n s = socket.socket(socket.AF_UNIX)\n try:\n"
+                                       "  s.connect(line.strip()); print('reached', flush=True)\n except OSError as e:\n  print(e.errno, flush=True)",
+                                       stdin=subprocess.PIPE, text=True, workspace="ordinary", uid=NOBODY)
+
+            def ask(path):
+                before.stdin.write(f"{path}\n")
+                before.stdin.flush()
+                return before.stdout.readline().strip()
+            assert ask(opened) == "reached" and ask(other) == EPERM
+            assert ask(place / "wide.sock") == EPERM, "somebody else could have put it there"
+            assert ask(place / "link") == ("reached" if level(d) == 3 else EPERM)
+            notes = {s["socket"]: s["note"] for s in json.loads(world.must("workspace", "unix", "list", "--workspace", "ordinary", "--json").stdout)["sockets"]}
+            assert notes[str(opened)] == "" and "root's alone" in notes[str(place / "wide.sock")]
+            assert dial(world, str(opened), kind, workspace="ordinary", uid=NOBODY) == "reached"
+            root = dial(world, str(opened), kind)
+            assert root == EPERM, "another workspace's guard"
+            if level(d) == 3:  # known by itself, not by its name
+                opened.rename(moved)
+                with outside(str(opened), kind):
+                    assert ask(opened) == EPERM and ask(moved) == "reached"
+                    wait_for("the new one to be known", lambda: ask(opened) == "reached")
+        finally:
+            world.must("workspace", "unix", "remove", "--workspace", "ordinary", str(opened), str(place / "wide.sock"))
+        assert ask(opened) == EPERM, "a guard that runs is closed with the document"
+        before.stdin.close()
+        before.wait(10)
+    for bad in ("run/x", "/run/../x", "cgroup:x", "", "/" + "a" * 108):
+        assert refused(world.cli("workspace", "unix", "add", "--workspace", "ordinary", bad))
+    assert "not among" in refused(world.cli("workspace", "unix", "remove", "--workspace", "ordinary", "/run/x"))
+    assert "for root" in refused(world.cli("workspace", "unix", "add", "--workspace", "ordinary", "/run/x", uid=65534))
+
+
+def test_exception_of_a_cgroup(world):
+    """Any socket that was made there, by whatever name."""
+    d, kind = world.daemons[0], socket.SOCK_STREAM
+    if level(d) < 2:
+        pytest.skip(d.status()["L2_missing"])
+    where = cgroup2_mount() / f"as-test-{world.id}-friend"
+    where.mkdir()
+    name = f"agentsecrets-system-{os.getpid()}-friend"
+    code = f"import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind('\\0{name}')\ns.listen()\nprint('ready', flush=True)\nsys.stdin.read()"
+    p = subprocess.Popen(world.nsenter("box") + [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: (where / "cgroup.procs").write_text("0"))
+    try:
+        assert p.stdout.readline() == "ready\n"
+        assert dial(world, "@" + name, kind) == EPERM
+        entry = f"cgroup:/{where.name}"
+        world.must("workspace", "unix", "add", "--workspace", "demo", entry)
+        assert dial(world, "@" + name, kind) == "reached"
+        world.must("workspace", "unix", "remove", "--workspace", "demo", entry)
+        assert dial(world, "@" + name, kind) == EPERM
+    finally:
+        p.stdin.close()
+        p.wait(10)
+        wait_for("the cgroup to empty", lambda: not (where / "cgroup.procs").read_text())
+        where.rmdir()
 
 
 def test_own_sockets(world):

@@ -691,6 +691,60 @@ static void secrets_may(void **state)
 
 /* ---- changes ---- */
 
+static const char peers_doc[] = "{\"format\":1,\"workspace\":\"demo\",\"version\":3,\"created\":\"2026-11-23T07:00:00Z\","
+				"\"owner\":0,\"rules\":[],\"secrets\":[]%s}\n";
+
+static void unix_peers(void **state)
+{
+	static const char *const bad[] = {"", "x", "/", "/a/", "//a", "/a//b", "/a/../b", "/.", "a/b", "cgroup:", "cgroup:x", "cgroup:/",
+					  "/a b", "/a\"b", "/a\\b", "/\x7f", "@abstract", "cgroup:/a/./b"};
+	char text[512], longest[RULES_PEER_LEN + 9];
+	auto_(rules) struct rules *r = parsed("{\"format\":1,\"workspace\":\"demo\",\"version\":3,\"created\":"
+					      "\"2026-11-23T07:00:00Z\",\"owner\":0,\"rules\":[],\"secrets\":[]}\n", true);
+	auto_free char *out = NULL;
+	struct err e = {""};
+	size_t len;
+
+	(void)state;
+	assert_int_equal(r->peer_count, 0);
+	assert_int_equal(rules_peer_add(r, "cgroup:/system.slice/x.service", &e), 0);
+	assert_int_equal(rules_peer_add(r, "/run/b.sock", &e), 0);
+	assert_int_equal(rules_peer_add(r, "/run/a.sock", &e), 0);
+	assert_int_equal(rules_peer_add(r, "/run/b.sock", &e), -EEXIST);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		e.text[0] = '\0';
+		assert_int_equal(rules_peer_add(r, bad[i], &e), -EINVAL);
+		assert_true(e.text[0]);
+	}
+	memset(longest, 'a', sizeof(longest));
+	longest[0] = '/';
+	longest[108] = '\0';
+	assert_int_equal(rules_peer_add(r, longest, &e), -EINVAL);
+	longest[107] = '\0';
+	assert_int_equal(rules_peer_add(r, longest, &e), 0);
+	assert_int_equal(rules_peer_remove(r, longest, &e), 0);
+	assert_int_equal(rules_peer_remove(r, longest, &e), -ENOENT);
+	assert_int_equal(rules_write(r, &out, &len, &e), 0);
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":[\"/run/a.sock\",\"/run/b.sock\",\"cgroup:/system.slice/x.service\"]");
+	assert_string_equal(out, text);
+	(void)rules_free(parsed(text, true));
+	for (int i = 0; i < RULES_PEERS_MAX - 3; i++) {
+		(void)snprintf(text, sizeof(text), "/run/%d", i);
+		assert_int_equal(rules_peer_add(r, text, &e), 0);
+	}
+	assert_int_equal(rules_peer_add(r, "/run/more", &e), -E2BIG);
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":[]");
+	refused_doc(text, true, "canonical");
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":[\"/run/b\",\"/run/a\"]");
+	refused_doc(text, true, "canonical");
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":[\"/run/b\",\"/run/b\"]");
+	refused_doc(text, false, "unix 2");
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":[\"run\"]");
+	refused_doc(text, false, "absolute");
+	(void)snprintf(text, sizeof(text), peers_doc, ",\"unix\":\"/run/x\"");
+	refused_doc(text, false, "unix");
+}
+
 static void rewrites_strictly(const struct rules *r)
 {
 	auto_free char *text = NULL;
@@ -887,7 +941,7 @@ int main(void)
 		cmocka_unit_test(changes),
 		cmocka_unit_test(options_of_a_rule),
 		cmocka_unit_test(refuses_options),
-		cmocka_unit_test(full),
+		cmocka_unit_test(full), cmocka_unit_test(unix_peers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
