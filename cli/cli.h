@@ -58,6 +58,7 @@ int cmd_vault_rewrap(struct cli *c);
 int cmd_vault_backup(struct cli *c);
 int cmd_vault_restore(struct cli *c);
 int cmd_run(struct cli *c);
+int cmd_call(struct cli *c);
 int cmd_cgroup_list(struct cli *c);
 int cmd_cgroup_attach(struct cli *c);
 int cmd_cgroup_detach(struct cli *c);

@@ -8,7 +8,7 @@
  * There is no way from the child to an exec that does not pass run.enter and the sandbox: any failure on
  * the way ends it with CLI_RUN_FAILED. The command stays in the caller's process group and terminal.
  */
-#include "cli.h"
+#include "cmd_run.h"
 #include "client.h"
 #include "run_env.h"
 #include "run_sandbox.h"
@@ -133,13 +133,10 @@ static int sandbox(const json_t *a, struct err *e)
 	return run_sandbox_enter(&hide, e);
 }
 
-/* In the child. Returns only when the command could not be started. */
-static int enter_and_exec(const struct cli *c, const char *path)
+/* In the child. */
+static int enter(const struct cli *c, run_fn *fn, void *ctx)
 {
-	char *const *argv = (char *const *)c->args.rest;
-	const char *with_sh[] = {"/bin/sh", path, NULL};
 	auto_json json_t *a = NULL;
-	auto_free const char **script = NULL;
 	char **env = NULL;
 	struct err e = {""};
 	int rc = client_call(c, client_request(c, "run.enter", true), -1, &a, NULL, &e);
@@ -155,6 +152,20 @@ static int enter_and_exec(const struct cli *c, const char *path)
 		(void)cli_fail(&e);
 		return CLI_RUN_FAILED;
 	}
+	return fn(c, a, env, ctx);
+}
+
+/* Returns only when the command could not be started. */
+static int exec_command(const struct cli *c, const json_t *entered, char **env, void *ctx)
+{
+	const char *path = ctx;
+	char *const *argv = (char *const *)c->args.rest;
+	const char *with_sh[] = {"/bin/sh", path, NULL};
+	auto_free const char **script = NULL;
+	struct err e = {""};
+	int rc;
+
+	(void)entered;
 	(void)execve(path, argv, env);
 	if (errno == ENOEXEC) { /* a script without "#!": as the shell and execvp(3) do */
 		script = calloc(c->args.rest_count + 2, sizeof(*script));
@@ -209,7 +220,7 @@ static int supervise(pid_t child, const sigset_t *watched)
 	return status;
 }
 
-static int start(const struct cli *c, const char *path)
+int run_guarded(const struct cli *c, run_fn *fn, void *ctx)
 {
 	static const int signals[] = {SIGINT,  SIGTERM, SIGHUP,	 SIGQUIT, SIGWINCH,
 				      SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2, SIGCHLD};
@@ -227,7 +238,7 @@ static int start(const struct cli *c, const char *path)
 	if (child == 0) {
 		(void)sigaction(SIGCHLD, &before, NULL);
 		(void)sigprocmask(SIG_SETMASK, &old, NULL);
-		_exit(enter_and_exec(c, path));
+		_exit(enter(c, fn, ctx));
 	}
 	if (child < 0) {
 		(void)err_set(&e, -errno, "cannot start a process: %s", strerror(errno));
@@ -250,5 +261,5 @@ int cmd_run(struct cli *c)
 		(void)cli_fail(&e);
 		return CLI_RUN_FAILED;
 	}
-	return start(c, path);
+	return run_guarded(c, exec_command, path);
 }

@@ -44,6 +44,17 @@ static const struct args_option options[] = {
 	{'N', "passes", 0, "N", "Argon2id's passes; default: 3"},
 	{'G', "memory", 0, "MIB", "Argon2id's memory; default: 256"},
 	{'n', "lines", 'n', "N", "the last N lines only"},
+	{'1', "url", 0, "URL", "where to: https://..."},
+	{'2', "method", 0, "METHOD", "default: GET, or POST with a body"},
+	{'3', "body", 0, "TEXT", "the body; @FILE: a file's content; -: standard input"},
+	{'4', "bearer", 0, "KEY", "Authorization: Bearer <value>"},
+	{'5', "basic", 0, "KEY", "Authorization: Basic; the value is user:password"},
+	{'6', "header", 0, "NAME=KEY", "this header; may be repeated, and so may the next three"},
+	{'7', "query", 0, "NAME=KEY", "this parameter of the URL"},
+	{'8', "body-field", 0, "PATH=KEY", "this member of a JSON body; dots part the names: auth.token"},
+	{'9', "form-field", 0, "NAME=KEY", "this field of a form"},
+	{'0', "output", 0, "FORMAT", "text (default): the response's body; json: all of it"},
+	{'E', "http-header", 'H', "NAME: VALUE", "an ordinary header; may be repeated"},
 };
 
 static const struct args_command commands[] = {
@@ -154,6 +165,13 @@ static const struct args_command commands[] = {
 	 "Exit status: the command's; 128+N when signal N ended it; 125 when it could not be\n"
 	 "guarded (it has not run then), 126 not executable, 127 not found.",
 	 "w", 1, -1, true, cmd_run},
+	{"call", "", "one HTTP request with secrets in it, named and not shown",
+	 "KEY is a secret's NAME. The request is made in a guard of its own, as by a command of agentsecrets run, so\n"
+	 "it goes only where the workspace allows and the secret may go. At least one secret must be named.\n\n"
+	 "  agentsecrets call --url https://api.stripe.com/v1/balance --bearer STRIPE_KEY\n\n"
+	 "JSON output: status, headers (a list for each name), body, redacted (secrets masked in the response),\n"
+	 "duration_ms, and error when there was one. Exit status: 1 when it failed or was answered 400 or more.",
+	 "w1234567890E", 0, 0, false, cmd_call},
 	{"cgroup attach", "PID", "put a process that runs already, and all below it, under guard",
 	 "For root. A container, pod or unit is guarded where it is; any other process is moved into a\n"
 	 "cgroup of its own. Sockets that it has already are held too, and connections reset. Refused,\n"

@@ -1,6 +1,11 @@
 /* body.c: see body.h. */
 #include "body.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#define BODY_TELL_MAX 48
+
 #define BODY_AT_ONCE BUF_UNIT /* bytes of chunks that are put into a sieve before it is asked */
 
 void body_init(struct body *b, enum http1_framing from, uint64_t length, enum http1_framing to)
@@ -59,10 +64,21 @@ static int body_put(struct body *b, const void *p, size_t n, struct buf *out)
 	return b->sieve ? sieve_put(b->sieve, p, n) : body_frame(b, p, n, out);
 }
 
+/* One trailer more, before the line that ends them. */
+static void body_tell(const struct body *b, struct wr *w)
+{
+	char text[BODY_TELL_MAX];
+
+	w->len -= 2;
+	(void)snprintf(text, sizeof(text), "X-AS-Redacted: %llu\r\n\r\n", (unsigned long long)(b->told + b->sieve->text.found));
+	wr_str(w, text);
+}
+
 /* The end of a chunked body on the other side; trailers NULL: none. */
 static int body_last(struct body *b, const struct http1_head *trailers, struct buf *out)
 {
-	size_t need = HTTP1_CHUNK_HEAD_MAX + (trailers ? trailers->raw.len + 4ULL * trailers->field_count : 0),
+	size_t need = HTTP1_CHUNK_HEAD_MAX + (trailers ? trailers->raw.len + 4ULL * trailers->field_count : 0) +
+		      BODY_TELL_MAX,
 	       room;
 	uint8_t *to;
 	struct wr w;
@@ -75,6 +91,8 @@ static int body_last(struct body *b, const struct http1_head *trailers, struct b
 		return -ENOBUFS;
 	w = wr_of(to, need);
 	http1_write_last_chunk(&w, trailers);
+	if (b->tell && !w.full)
+		body_tell(b, &w);
 	if (w.full)
 		return -ENOBUFS;
 	buf_added(out, w.len);

@@ -18,6 +18,8 @@ struct body {
 	uint64_t bytes; /* payload moved so far */
 	bool over;	/* all payload has come; the sieve may still have some */
 	struct sieve *sieve; /* the caller's; NULL: none */
+	bool tell;	/* with a sieve, to CHUNKED: how much was found stands in a trailer, */
+	uint64_t told;	/* and so much more */
 	struct http1_chunked chunk;
 	struct http1_scan trailer;
 };

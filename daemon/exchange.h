@@ -74,6 +74,7 @@ struct exchange {
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
 	struct resign_stream *stream; /* resign.h: up_body's payload is signed again on its way; or NULL */
+	bool tell;		 /* a /proxy client that takes trailers: it is told how much was masked */
 	bool websocket;		 /* asked for */
 	struct wsrelay *ws;	 /* state WEBSOCKET */
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */

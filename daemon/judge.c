@@ -9,6 +9,13 @@
 #include <openssl/sha.h>
 #include <string.h>
 
+static bool judge_takes_trailers(const struct http1_head *h)
+{
+	uint32_t i = http1_find(h, HTTP1_TE, 0);
+
+	return i < h->field_count && http1_is(h->fields[i].value, "trailers") && h->minor == 1;
+}
+
 /* No extension of a WebSocket is offered: what comes back must be readable. */
 static void judge_websocket(struct exchange *x)
 {
@@ -184,6 +191,7 @@ enum reason judge_request(struct conn *c)
 	ask.meaning = &rq->meaning;
 	ask.url = rq->xas ? &rq->xas->url : NULL;
 	judge_websocket(x);
+	x->tell = rq->xas && judge_takes_trailers(&rq->head);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
 	why = resign_scan(c);

@@ -220,6 +220,8 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 		framing = HTTP1_FRAMING_CHUNKED; /* nobody knows how long it will be */
 	if (framing == HTTP1_FRAMING_CLOSE && !x->agent_minor0)
 		framing = HTTP1_FRAMING_CHUNKED;
+	if (x->tell && x->sieve.redact && framing == HTTP1_FRAMING_LENGTH)
+		framing = HTTP1_FRAMING_CHUNKED;
 	if (framing == HTTP1_FRAMING_CHUNKED && x->agent_minor0)
 		framing = HTTP1_FRAMING_CLOSE;
 	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && exchange_body_read(x);
@@ -230,6 +232,8 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 		return rc;
 	body_init(&x->down_body, m->framing, m->length, framing);
 	x->down_body.sieve = x->sieve.redact ? &x->sieve : NULL;
+	x->down_body.tell = x->tell && x->sieve.redact;
+	x->down_body.told = x->redacted;
 	x->responded = true;
 	conn_to(c, CONN_RELAY);
 	return 0;
