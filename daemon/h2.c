@@ -45,6 +45,7 @@ struct h2_stream {
 	struct http1_chunked chunk;
 	struct http1_scan scan;
 	bool deferred, finished, last_chunk, out_broken;
+	bool ending; /* RAW: nothing is left but its end, which needs no user */
 	size_t sent;
 	char method[HTTP1_METHOD_MAX + 1]; /* of the request; "" if longer */
 };
@@ -662,6 +663,11 @@ static ssize_t h2_on_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t 
 	(void)ng;
 	(void)id;
 	(void)buf;
+	if (s->ending) {
+		s->phase = H2_ENDED;
+		*flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_COPY;
+		return 0;
+	}
 	if (!s->user || s->out_broken)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (buf_len(h->to) >= h->full)
@@ -706,6 +712,8 @@ static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *f, const uint8_t 
 
 	(void)ng;
 	(void)f;
+	if (n == 0)
+		return buf_add(h->to, hd, 9) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 	if (!s->user || n > buf_len(s->out) || buf_add(h->to, hd, 9) < 0 ||
 	    buf_add(h->to, buf_bytes(s->out), n) < 0)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -891,6 +899,8 @@ static void h2_via_done(void *self)
 		h->streams--;
 		if (h->kind == H2_CLIENT)
 			h2_reset(s, NGHTTP2_CANCEL);
+		else if (s->phase == H2_RAW && s->finished && buf_len(s->out) == 0)
+			s->ending = true;
 		else if (s->phase != H2_ENDED)
 			h2_reset(s, NGHTTP2_INTERNAL_ERROR);
 		else if (!s->in_ended)

@@ -15,7 +15,7 @@ build=(gcc:gcc make:make clang:clang llvm:llvm-strip bpftool:bpftool libc6-dev l
 demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpdump:tcpdump openssl:openssl ca-certificates curl:curl
 	git:git python3)
 # shellcheck disable=SC2034
-check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 nodejs:node npm:npm fcgiwrap:fcgiwrap procps
+check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 golang-go:go golang-google-grpc-dev nodejs:node npm:npm fcgiwrap:fcgiwrap procps
 	postgresql-15 postgresql-client-15 redis-server:redis-server redis-tools:redis-cli openssh-server openssh-client:ssh
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev)
 # shellcheck disable=SC2034

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import subprocess
 
 import pytest
 
 from helpers import audit, curl, holds_key, reason
+from lab import BUILD, HOSTS, PEERS
 
 AUTH = ("-H", "Authorization: Bearer agentsecrets://H2_KEY")
 H2 = "https://h2.lab-host.com"
@@ -131,3 +133,145 @@ def test_node_http2(lab):
 def test_nothing_holds_the_key(lab):
     d = lab.daemons[0]
     assert holds_key(lab, d.messages()) == [] and holds_key(lab, json.dumps(d.audit_lines())) == []
+
+
+# ---- gRPC ----
+
+GRPC = "grpc.lab-host.com:9443"
+KEY = "Bearer agentsecrets://GRPC_KEY"
+
+
+@pytest.fixture(scope="module")
+def grpc_built():
+    """Debian's Go and gRPC packages, built once."""
+    there, source = BUILD / "grpc", PEERS / "grpc.go"
+    if not there.exists() or there.stat().st_mtime < source.stat().st_mtime:
+        env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(BUILD / "gocache")}
+        subprocess.run(["go", "build", "-o", str(there), str(source)], env=env, check=True)
+    return str(there)
+
+
+@pytest.fixture(scope="module")
+def grpc(lab, grpc_built):
+    p = lab.private
+    lab.keys["GRPC_KEY"] = "grpc_live_" + os.urandom(24).hex()
+    lab.must("secrets", "set", "--workspace", "http2", "GRPC_KEY", "--host", "grpc.lab-host.com", input=lab.keys["GRPC_KEY"])
+    lab.must("workspace", "allowlist", "add", "--workspace", "http2", GRPC)
+    server = lab.spawn("net", [grpc_built, "server", f"{HOSTS['grpc.lab-host.com'][0]}:9443", f"{p}/good.pem", f"{p}/good.key",
+                               lab.keys["GRPC_KEY"]], stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+
+    def call(what, authorization=KEY, address=GRPC):
+        p = lab.agent(grpc_built, what, address, authorization, workspace="http2", env={"GODEBUG": "netdns=go+4"})
+        assert p.returncode == 0, p.stderr
+        return p.stdout.splitlines()
+    yield call
+    server.kill()
+    del lab.keys["GRPC_KEY"]
+
+
+def test_grpc_unary_and_trailers(lab, grpc):
+    """The server has no HTTP/1.1. It gives the key back in a trailer, where it is masked."""
+    assert grpc("check") == ["SERVING", "OK  Bearer " + "*" * len(lab.keys["GRPC_KEY"])]
+
+
+def test_grpc_server_streaming(grpc):
+    assert grpc("watch") == ["SERVING", "NOT_SERVING", "SERVING", "OK  "]
+
+
+def test_grpc_deadline(lab, grpc):
+    assert grpc("slow")[0].startswith("DeadlineExceeded ")
+    assert grpc("check")[0] == "SERVING"
+
+
+def test_grpc_error_of_the_server(grpc):
+    assert grpc("check", "Bearer wrong") == ["Unauthenticated wrong token Bearer wrong"]
+
+
+def test_grpc_refusals_have_a_status(lab, grpc):
+    said, = grpc("check", "Bearer agentsecrets://H2_KEY")
+    assert said.startswith("PermissionDenied secret_not_for_host: The secret may not be sent to grpc.lab-host.com."), said
+    said, = grpc("check", KEY, "attacker-domain.com:443")
+    assert said.startswith("PermissionDenied domain_not_in_allowlist: attacker-domain.com is not in your workspace allowlist."), said
+    said, = grpc("check", KEY, "grpc.lab-host.com:9444")
+    assert said.startswith("PermissionDenied policy_denied: "), said
+    assert audit(lab.daemons[0], kind="decision", verdict="deny", reason="secret_not_for_host", host="grpc.lab-host.com")
+
+
+def test_grpc_many_calls_share_a_connection(lab, grpc):
+    assert grpc("many") == ["200"]
+
+
+def test_go_net_http(lab, grpc_built):
+    before = lab.requests(host="h2.lab-host.com")
+    p = lab.agent(grpc_built, "get", f"{H2}/echo", "Bearer agentsecrets://H2_KEY", workspace="http2")
+    assert p.stdout == "HTTP/2.0 200 GET Bearer " + "*" * len(lab.keys["H2_KEY"]) + " \n", p.stderr
+    assert seen(lab, before, "h2.lab-host.com")["authorization"] == f"Bearer {lab.keys['H2_KEY']}"
+
+
+def test_http1_agent_and_an_upstream_that_has_only_http2(lab):
+    """It refuses HTTP/1.1 in the handshake: the request is translated. It sends a trailer, too, and an early hint."""
+    p, port = lab.private, "9446"
+    code = (f"const s = require('http2').createSecureServer({{cert: require('fs').readFileSync('{p}/good.pem'), key: require('fs').readFileSync('{p}/good.key')}});"
+            "s.on('stream', (r, h) => { let n = 0; r.on('data', d => n += d.length); r.on('end', () => {"
+            "r.additionalHeaders({':status': 103, link: '</a>'}); r.respond({':status': 200, 'x-te': h.te || 'none'}, {waitForTrailers: true});"
+            "r.on('wantTrailers', () => r.sendTrailers({'x-sum': String(n)})); r.end(h[':method'] + ' ' + n); }); });"
+            f"s.listen({port}, '{HOSTS['grpc.lab-host.com'][0]}', () => console.log('ready'));")
+    server = lab.spawn("net", ["node", "-e", code], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        lab.must("workspace", "allowlist", "add", "--workspace", "http2", f"grpc.lab-host.com:{port}")
+        for _ in range(2):
+            got = lab.agent("curl", "-sS", "-i", "--http1.1", "-d", "x" * 1000, f"https://grpc.lab-host.com:{port}/", workspace="http2")
+            assert got.stdout.startswith("HTTP/1.1 103 \r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"), (got.stdout, got.stderr)
+            assert "POST 1000" in got.stdout and "x-sum: 1000" in got.stdout, got.stdout
+    finally:
+        server.kill()
+
+
+# ---- WebSocket over HTTP/2 ----
+
+WS = "grpc.lab-host.com:9445"
+
+
+@pytest.fixture(scope="module")
+def ws(lab):
+    p = lab.private
+    lab.must("secrets", "set", "--workspace", "http2", "WS_KEY", "--host", "grpc.lab-host.com", input="ws_live_" + os.urandom(24).hex())
+    lab.must("workspace", "allowlist", "add", "--workspace", "http2", WS)
+    server = lab.spawn("net", [PYTHON, str(PEERS / "ws_server.py"), HOSTS["grpc.lab-host.com"][0], "9445", f"{p}/good.pem",
+                               f"{p}/good.key"], stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    yield lab
+    server.kill()
+
+
+def test_websocket_over_http2(ws):
+    """Extended CONNECT (RFC 8441) becomes a handshake of HTTP/1.1, with the key in it."""
+    code = ("const s = require('http2').connect('https://" + WS + "');"
+            "s.on('remoteSettings', t => { console.log(t.enableConnectProtocol);"
+            "const r = s.request({':method': 'CONNECT', ':protocol': 'websocket', ':path': '/hello', 'sec-websocket-version': '13',"
+            "authorization: 'Bearer agentsecrets://WS_KEY'}); let got = Buffer.alloc(0), n = 0;"
+            "const frame = (op, text) => { const m = Buffer.from([1, 2, 3, 4]), b = Buffer.from(text);"
+            "return Buffer.concat([Buffer.from([0x80 | op, 0x80 | b.length]), m, b.map((x, i) => x ^ m[i % 4])]); };"
+            "r.on('response', h => console.log(h[':status'], h['sec-websocket-accept'], h.upgrade));"
+            "r.on('data', d => { got = Buffer.concat([got, d]); for (;;) { if (got.length < 2) return; let l = got[1], a = 2;"
+            "if (l === 126) { l = got.readUInt16BE(2); a = 4; } if (got.length < a + l) return;"
+            "const op = got[0] & 15, m = got.subarray(a, a + l).toString(); got = got.subarray(a + l);"
+            "if (op === 8) { console.log('close', l); r.end(); } else { console.log(m); if (!n++) r.write(frame(1, 'hello')); else r.write(frame(8, '')); } } });"
+            "r.on('end', () => console.log('end')); r.on('close', () => { console.log('code', r.rstCode); s.close(); }); });")
+    p = ws.agent("node", "-e", code, workspace="http2", timeout=30)
+    lines = p.stdout.splitlines()
+    assert lines[0] == "true" and lines[1] == "200 undefined undefined", (p.stdout, p.stderr)
+    assert json.loads(lines[2])["authorization"] == "Bearer " + "*" * 56
+    assert lines[3] == "hello" and lines[-2:] == ["end", "code 0"], (p.stdout, p.stderr)
+
+
+def test_websocket_over_http2_is_refused_as_any_other(ws):
+    code = ("const s = require('http2').connect('https://" + WS + "'); s.on('remoteSettings', () => {"
+            "const r = s.request({':method': 'CONNECT', ':protocol': 'websocket', ':path': '/hello', authorization: 'Bearer agentsecrets://H2_KEY',"
+            "'sec-websocket-version': '13'});"
+            "r.on('response', h => console.log(h[':status'])); let b = ''; r.on('data', d => b += d); r.on('end', () => { console.log(b); s.close(); }); });")
+    p = ws.agent("node", "-e", code, workspace="http2", timeout=30)
+    status, body = p.stdout.split("\n", 1)
+    assert (status, reason(body)) == ("403", "secret_not_for_host"), p.stderr
