@@ -39,6 +39,9 @@ RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
 PROXY    := proxy conn exchange judge values answer relay hold explicit xas formset jsonset ws wsrelay tls leaf hello http1 route ref inject bodyref upstream record buf side ask who creds body sieve redact recode known
 CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_bind cmd_import binding dotenv cmd_run cmd_call cmd_cgroup cmd_status cmd_log log_lines \
 	    cmd_doctor run_env run_mounts run_sandbox
+# What sees credentials that should not be there.
+PROXY    += literal foreign prints
+KEEPER   += keeper_prints
 # What signs and mints.
 SHARED   += kind template sigv4
 PROXY    += awschunk resign

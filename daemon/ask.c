@@ -202,12 +202,24 @@ static int channel_on_former(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return c->on_former(c->ctx, note, m->tail, m->tail_len);
 }
 
+static int channel_on_prints(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_prints *note = m->body;
+	struct channel *c = ctx;
+
+	(void)peer;
+	if (!c->on_prints || !rpc_str_ok(note->workspace, sizeof(note->workspace)))
+		return -EPROTO;
+	return c->on_prints(c->ctx, note->workspace, m->tail, m->tail_len);
+}
+
 static const struct rpc_row channel_rows[] = {
 	{RPC_LEAF, sizeof(struct rpc_done), RPC_LEAF_MAX, 0, channel_on_done},
 	{RPC_CREDENTIAL_VALUE, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
 	{RPC_SIGNED, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
 	{RPC_RESOLVED, sizeof(struct rpc_resolved), 0, 0, channel_on_resolved},
 	{RPC_FORMER, sizeof(struct rpc_former), RPC_TAIL_MAX, 0, channel_on_former},
+	{RPC_PRINTS, sizeof(struct rpc_prints), RPC_TAIL_MAX, 0, channel_on_prints},
 };
 
 int channel_serve(struct channel *c, void *buf)

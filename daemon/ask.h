@@ -25,6 +25,8 @@ struct channel {
 	struct ask *first, *last; /* waiting to be sent */
 	/* The keeper tells of a former value, unasked. Negative ends the channel. */
 	int (*on_former)(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len);
+	/* And of the fingerprints of a workspace's values. */
+	int (*on_prints)(void *ctx, const char *workspace, const uint8_t *prints, size_t len);
 	void *ctx;
 };
 

@@ -38,7 +38,7 @@
 #define AUDIT_SECRET_OUT 132
 /* Keys, quotes, numbers of up to 20 digits, time, address, w, e, n, mac. */
 #define AUDIT_FIXED_OUT 800
-_Static_assert(3 * AUDIT_NAME_OUT + 2 * AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
+_Static_assert(4 * AUDIT_NAME_OUT + 2 * AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
 			       AUDIT_DETAIL_OUT + AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) +
 			       AUDIT_FIXED_OUT <
 		       AUDIT_LINE_MAX,
@@ -331,6 +331,7 @@ static void audit_what(struct wr *w, const struct audit_entry *en)
 		audit_word(w, "reason", reason_word(en->reason), AUDIT_NAME_OUT);
 	audit_word(w, "detail", en->detail, AUDIT_DETAIL_OUT);
 	audit_names(w, en);
+	audit_word(w, "foreign_credential", en->foreign, AUDIT_NAME_OUT);
 	audit_number_if(w, "status", en->status > 0 ? (uint64_t)en->status : 0);
 	audit_number_if(w, "bytes_up", en->bytes_up);
 	audit_number_if(w, "bytes_down", en->bytes_down);

@@ -57,6 +57,7 @@ struct audit_entry {
 	const char *detail;	 /* class of address, hook, what an admin did; our own words */
 	const char *secrets[AUDIT_SECRETS_MAX]; /* names */
 	uint32_t secret_count;
+	const char *foreign;	 /* where a credential stands that is not of the workspace; our own words */
 	int status;		 /* HTTP status sent to the client */
 	uint64_t bytes_up, bytes_down; /* body bytes */
 	uint64_t redacted;	 /* finds of secrets in the response, masked */

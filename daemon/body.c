@@ -22,6 +22,8 @@ static int body_frame(struct body *b, const void *p, size_t n, struct buf *out)
 	uint8_t *to;
 	struct wr w;
 
+	if (b->watch && b->watch(b->watch_ctx, p, n))
+		return -EACCES;
 	b->bytes += n;
 	if (b->to != HTTP1_FRAMING_CHUNKED)
 		return buf_add(out, p, n);

@@ -13,6 +13,7 @@
 
 #include "explicit.h"
 #include "judge.h"
+#include "literal.h"
 #include "origin.h"
 #include "relay.h"
 #include "resign.h"
@@ -41,8 +42,11 @@ static void exchange_record_decision(struct conn *c)
 	en.host_port = rq->route.port;
 	en.method = x->method;
 	en.method_len = strlen(x->method);
-	en.path = rq->route.path.p;
-	en.path_len = rq->route.path.len;
+	if (!literal_in_url(c->guard->workspace->prints, rq->route.path)) {
+		en.path = rq->route.path.p;
+		en.path_len = rq->route.path.len;
+	}
+	en.foreign = x->foreign;
 	if (rq->xas) {
 		en.agent = rq->xas->agent.p;
 		en.agent_len = rq->xas->agent.len;
@@ -130,6 +134,7 @@ static void exchange_free(struct conn *c)
 	hold_done(c);
 	x->ws = wsrelay_free(x->ws);
 	sieve_done(&x->sieve);
+	prints_text_done(&x->up_text);
 	values_drop_known(c);
 	free(take(c->x));
 }

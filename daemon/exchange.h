@@ -66,6 +66,9 @@ struct exchange {
 	const char *detail;	 /* our words about it */
 	char said[64];		 /* where they hold a number */
 	bool retried;
+	bool literal;		 /* the value of a secret stands in the request */
+	const char *foreign;	 /* where a credential stands that is not ours; NULL: none, or nobody wants to know */
+	struct prints_text up_text; /* of a body that goes by */
 	bool agent_keep;	 /* the agent's connection may carry another request */
 	bool grpc;		 /* a gRPC call over HTTP/2 */
 	bool agent_minor0;	 /* HTTP/1.0 */

@@ -130,6 +130,13 @@ static bool basic_decode(const struct http1_field *f, uint8_t out[INJECT_BASIC_M
 	return true;
 }
 
+int inject_basic(const struct http1_field *f, uint8_t out[INJECT_BASIC_MAX])
+{
+	struct http1_slice text, plain;
+
+	return basic_decode(f, out, &text, &plain) ? (int)plain.len : -1;
+}
+
 /* ---- scan ---- */
 
 int inject_need(struct inject_scan *s, const char *name, size_t len, enum rules_slot slot, uint32_t *ret)

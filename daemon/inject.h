@@ -98,6 +98,9 @@ int inject_edits(const struct http1_head *h, const struct inject_scan *s, struct
  * (path); -EBADMSG: head and scan do not belong together. */
 int inject_replace(void *fill, uint32_t field, struct wr *w);
 
+/* The credentials of a field "Authorization: Basic ..." in out: their length, or -1 when it is none. The caller wipes. */
+int inject_basic(const struct http1_field *f, uint8_t out[INJECT_BASIC_MAX]);
+
 /* The path with each reference replaced by its name: what a path rule is compared with, since a value is
  * written percent-encoded and so stays within its segment. Bytes written, or 0 when it does not fit. */
 size_t inject_path(struct http1_slice path, char *out, size_t cap);

@@ -2,6 +2,8 @@
 #include "judge.h"
 
 #include "explicit.h"
+#include "foreign.h"
+#include "literal.h"
 #include "origin.h"
 #include "resign.h"
 
@@ -116,6 +118,7 @@ enum reason judge_body(struct conn *c)
 
 	if (!r)
 		return REASON_WORKSPACE_GONE;
+	c->x->literal |= prints_find(c->guard->workspace->prints, b.p, b.len);
 	if (explicit_wants_body(c)) {
 		enum reason why = explicit_body(c);
 
@@ -159,6 +162,14 @@ void judge_place(const struct conn *c, struct route_ask *a)
 				.rules = c->guard->workspace->rules};
 }
 
+/* A piece of a body on its way up. */
+static bool judge_watch(void *ctx, const void *p, size_t n)
+{
+	struct conn *c = ctx;
+
+	return prints_next(c->guard->workspace->prints, &c->x->up_text, p, n);
+}
+
 enum reason judge_request(struct conn *c)
 {
 	struct exchange *x = c->x;
@@ -173,12 +184,16 @@ enum reason judge_request(struct conn *c)
 		return REASON_BAD_REQUEST;
 	}
 	judge_method(x);
+	x->literal |= literal_in_head(c->guard->workspace->prints, &rq->head, &rq->meaning);
 	x->agent_keep = rq->meaning.keep_alive;
 	x->agent_minor0 = rq->head.minor == 0;
 	x->grpc = c->agent.via && h2text_grpc(&rq->head);
-	if (!x->hold.whole)
+	if (!x->hold.whole) {
 		body_init(&x->up_body, rq->meaning.framing, rq->meaning.length,
 			  rq->meaning.framing);
+		x->up_body.watch = judge_watch;
+		x->up_body.watch_ctx = c;
+	}
 	if (c->explicit_port && !c->connect.host[0] && !rq->via) {
 		why = explicit_request(c);
 		if (why != REASON_NONE || x->ours.kind)
@@ -213,15 +228,28 @@ enum reason judge_request(struct conn *c)
 	return REASON_NONE;
 }
 
-enum reason judge_secrets(const struct conn *c)
+/* Credentials that are not of this workspace. */
+static enum reason judge_foreign(struct conn *c, const struct rules *rules)
+{
+	const struct request *rq = c->x->rq;
+
+	c->x->foreign = rules->foreign == RULES_FOREIGN_OFF ? NULL : foreign_find(&rq->head, &rq->meaning, &rq->refs);
+	return c->x->foreign && rules->foreign == RULES_FOREIGN_REFUSE ? REASON_FOREIGN_CREDENTIAL : REASON_NONE;
+}
+
+enum reason judge_secrets(struct conn *c)
 {
 	const struct request *rq = c->x->rq;
 	const struct rules *rules = c->guard->workspace->rules;
 	char path[ROUTE_PATH_MAX];
+	enum reason why;
 
-	return rules ? inject_judge(rules, rq->route.host, rq->route.port, c->x->method, judge_path(rq, rules, path),
-				    &rq->refs)
-		     : REASON_WORKSPACE_GONE;
+	if (!rules)
+		return REASON_WORKSPACE_GONE;
+	if (c->x->literal)
+		return REASON_SECRET_VALUE;
+	why = inject_judge(rules, rq->route.host, rq->route.port, c->x->method, judge_path(rq, rules, path), &rq->refs);
+	return why != REASON_NONE ? why : judge_foreign(c, rules);
 }
 
 /* Whatever the resolver said: an address that the rule does not open is never dialled. */

@@ -24,8 +24,8 @@ enum reason judge_answer(const struct config *cfg, int rc, const uint8_t (*addrs
 struct bodyref judge_bodyref(const struct conn *c);
 /* Step 5's verdict; *ret_failure: allowed, but it cannot be done. */
 enum reason judge_resolved(struct conn *c, enum reason *ret_failure);
-/* Step 6, by name: after the address, so that a request that fails there learns nothing of a secret. If the
+/* Step 6, by name, and by fingerprint where a value itself is written out: after the address, so that a request that fails there learns nothing of a secret. If the
  * document changed since step 4, all is judged again before a value is asked for. */
-enum reason judge_secrets(const struct conn *c);
+enum reason judge_secrets(struct conn *c);
 
 #endif

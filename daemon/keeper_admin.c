@@ -61,6 +61,8 @@ static void keeper_on_asked(struct backend_ask *a, struct backend_answer *r)
 		keeper_warn(x->k);
 	if (r->rc == 0 && a->op == BACKEND_SET)
 		keeper_tell_replaced(x->k, a->workspace, a->name, &x->old);
+	if (r->rc == 0 && (a->op == BACKEND_SET || a->op == BACKEND_DELETE))
+		keeper_prints(x->k, a->workspace, NULL);
 	rc = keeper_answer(x->k, &m, r->rc, &e, r->names, r->names_len);
 	if (rc < 0) /* the daemon itself is gone, which the loop sees too */
 		log_error("an answer was not taken: %s", strerror(-rc));

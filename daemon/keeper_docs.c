@@ -138,6 +138,8 @@ int keeper_workspace(void *ctx, uint32_t peer, struct rpc_msg *m)
 	rc = keeper_doc_verified(k, q, m->fd, &r, &e);
 	if (rc == 0)
 		rc = keeper_doc_put(k, &r, &e);
+	if (rc == 0)
+		keeper_prints(k, q->workspace, NULL);
 	if (rc < 0)
 		log_error("document of workspace %s refused, what was in force stays: %s",
 			  q->workspace, e.text);

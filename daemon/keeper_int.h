@@ -6,6 +6,7 @@
  *	keeper_admin.c  what the boss asks: secrets, signatures, keys
  *	keeper_peers.c  what proxies ask: leaves, credentials
  *	keeper_sign.c   signatures of requests
+ *	keeper_prints.c what proxies are told: fingerprints of values
  *
  * One context per process. What a proxy names is looked up through keeper_doc() and keeper_guard_find(),
  * in what the boss said and what was signed.
@@ -141,5 +142,11 @@ int keeper_sign(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 /* Answers RPC_CREDENTIAL for a secret of kind aws. */
 int keeper_identity_start(struct keeper *k, uint32_t peer, uint32_t id, const struct rpc_credential *of,
 			  const char *workspace) must_check;
+
+/* ---- keeper_prints.c ---- */
+
+/* Something that a workspace's fingerprints are made from has changed: they go to one proxy, or (NULL) to all. */
+void keeper_prints(struct keeper *k, const char *workspace, struct keeper_proxy *to);
+void keeper_prints_all(struct keeper *k, struct keeper_proxy *to);
 
 #endif

@@ -69,6 +69,8 @@ int keeper_proxy_wire(struct keeper *k, uint32_t index, int *fd)
 	for (i = 0; i < FORMER_MAX && rc == 0; i++)
 		if (k->formers.of[i].number)
 			keeper_tell_former(k, p, k->formers.of[i].workspace, &k->formers.of[i]);
+	if (rc == 0)
+		keeper_prints_all(k, p);
 	return rc;
 }
 

@@ -57,6 +57,7 @@ static int keeper_take_vault(struct keeper *k, struct vault **v, struct err *e)
 	k->signing_key = take(sign);
 	k->audit_key = take(audit);
 	k->ca = take(ca);
+	keeper_prints_all(k, NULL);
 	return 0;
 }
 

@@ -265,6 +265,13 @@ static int proxy_on_former(void *ctx, const struct rpc_former *note, const uint8
 	return who_former(&p->who, note->workspace, note->number, (const char *)hosts, len);
 }
 
+static int proxy_on_prints(void *ctx, const char *workspace, const uint8_t *prints, size_t len)
+{
+	struct proxy *p = ctx;
+
+	return who_prints(&p->who, workspace, prints, len);
+}
+
 static int boss_wire(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
@@ -675,6 +682,7 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	loop_on(&p->loop, PROXY_UPSTREAM_H2, proxy_on_upstream_http2);
 	channel_init(&p->keeper, PROXY_KEEPER);
 	p->keeper.on_former = proxy_on_former;
+	p->keeper.on_prints = proxy_on_prints;
 	p->keeper.ctx = p;
 	channel_init(&p->resolver, PROXY_RESOLVER);
 	p->boss.fd = RPC_BOSS_FD;

@@ -52,8 +52,13 @@ static bool relay_read_body(struct conn *c, struct relay_share *s)
 		conn_close(c, REASON_CLIENT_CLOSED);
 		return false;
 	}
-	if (straight && n > 0)
+	if (straight && n > 0) {
+		const struct buf *out = &x->up->side.out;
+
+		if (x->up_body.watch && x->up_body.watch(x->up_body.watch_ctx, buf_bytes(out) + buf_len(out) - n, n))
+			return relay_lost(c, REASON_SECRET_VALUE, "in the body");
 		body_went(&x->up_body, n);
+	}
 	relay_moved(s, n);
 	return true;
 }
@@ -73,6 +78,8 @@ static bool relay_up(struct conn *c, struct relay_share *s)
 		return relay_lost(c, REASON_VAULT, "a chunk was not signed");
 	if (rc == -EBADMSG)
 		return relay_lost(c, REASON_BAD_REQUEST, "framing of the body");
+	if (rc == -EACCES)
+		return relay_lost(c, REASON_SECRET_VALUE, "in the body");
 	if (rc < 0)
 		return relay_lost(c, REASON_INTERNAL, "no memory");
 	if (side_write(&x->up->side, &n) == TLS_FAIL) {

@@ -85,6 +85,7 @@ enum rpc_op {
 	RPC_SIGNED, /* struct rpc_done + tail: the signature; kind hmac: as it is written */
 	RPC_FORMER, /* keeper → proxy, unasked: struct rpc_former + tail: patterns of the hosts that such a value went to
 		     * (former.h), NUL after each */
+	RPC_PRINTS, /* keeper → proxy, unasked: struct rpc_prints + tail: fingerprints of the workspace's values (prints.h) */
 	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
 	/* proxy → resolver */
 	RPC_RESOLVE = 60, /* struct rpc_resolve */
@@ -234,6 +235,10 @@ struct rpc_credential {
 
 struct rpc_former {
 	uint64_t number; /* 0: none; only that a value of the workspace has changed */
+	char workspace[RPC_WORKSPACE_MAX];
+};
+
+struct rpc_prints {
 	char workspace[RPC_WORKSPACE_MAX];
 };
 

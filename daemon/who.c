@@ -53,6 +53,7 @@ static void who_unneeded(struct who *w, struct workspace *ws)
 		at = &(*at)->next;
 	*at = ws->next;
 	who_free_formers(&ws->formers);
+	prints_free(ws->prints);
 	free(ws);
 }
 
@@ -122,6 +123,19 @@ void who_secret_changed(struct who *w, const char *name)
 
 	if (ws)
 		ws->epoch = ++w->epoch;
+}
+
+int who_prints(struct who *w, const char *name, const uint8_t *bytes, size_t len)
+{
+	struct workspace *ws = who_make(w, name);
+	struct prints *prints = NULL;
+	int rc = ws ? prints_new(bytes, len, &prints) : -ENOMEM;
+
+	if (rc < 0)
+		return rc;
+	prints_free(ws->prints);
+	ws->prints = prints;
+	return 0;
 }
 
 int who_former(struct who *w, const char *name, uint64_t number, const char *hosts, size_t len)

@@ -6,6 +6,7 @@
 #define WHO_H
 
 #include "former.h"
+#include "prints.h"
 #include "ref.h"
 #include "rules.h"
 
@@ -21,6 +22,7 @@ struct workspace {
 	char name[RPC_WORKSPACE_MAX];
 	struct rules *rules; /* NULL: no document that verifies */
 	struct ref_marks *marks; /* of its placeholders; NULL: none */
+	struct prints *prints; /* of its values; NULL: none are known */
 	uint64_t epoch;	     /* changes with the document and with every secret */
 	uint32_t guards;
 	struct who_former *formers; /* newest first, at most FORMER_PER_WORKSPACE */
@@ -53,6 +55,9 @@ int who_former(struct who *w, const char *name, uint64_t number, const char *hos
 /* There is another keeper, which has none. */
 void who_formers_gone(struct who *w);
 bool who_former_may(const struct who_former *f, const char *host);
+
+/* As the keeper sent them (prints.h). */
+int who_prints(struct who *w, const char *name, const uint8_t *prints, size_t len) must_check;
 
 /* Adds a guard or moves it to another workspace. */
 int who_guard(struct who *w, uint64_t id, const char *workspace) must_check;

@@ -23,10 +23,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.rfile.readline()
                 if not size:
                     return data
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        want = int(self.headers.get("Content-Length", 0))
+        data = self.rfile.read(want)
+        if len(data) < want:
+            raise ConnectionError("the body was cut")
+        return data
 
     def any(self):
-        body = self.body()
+        try:
+            body = self.body()
+        except (ConnectionError, ValueError):
+            self.close_connection = True
+            return
         path, _, query = self.path.partition("?")
         kind = self.headers.get_content_type()
         auth = self.headers.get("Authorization", "")

@@ -255,3 +255,55 @@ def test_import(slots):
                       ('{"X1":"a","X1":"b"}', "twice"), ('{"X1":1}', "no string"), ("# nothing\n", "no NAME=VALUE"), ("x-1=a\nX_1=b\n", "line 2")):
         assert says in refused(slots.world.cli("secrets", "import", "-w", W, "--host", HOST, input=bad)), bad
     assert '"X1"' not in slots.world.must("secrets", "list", "-w", W, "--json").stdout
+
+
+def test_a_value_written_out_is_refused_wherever_it_stands(slots):
+    value = "literal v&lue+9f2c77"
+    slots.secret("LITERAL", value, "--slot", "body")
+    quoted = "literal%20v%26lue%2B9f2c77"
+    slots.never("secret_value_in_request", headers=[["X-Key", f"x{value}"]])
+    slots.never("secret_value_in_request", headers=[["Cookie", f"a={value}"]])
+    slots.never("secret_value_in_request", headers=[["Authorization", "Basic " + base64.b64encode(f"u:{value}".encode()).decode()]])
+    slots.never("secret_value_in_request", url=f"{AT}/a/{quoted}/b")
+    slots.never("secret_value_in_request", url=f"{AT}/?k=literal+v%26lue%2b9f2c77")
+    slots.never("secret_value_in_request", url=f"https://{OTHER}/", headers=[["X-Key", value]])  # bound there or not
+    slots.never("domain_not_in_allowlist", url=f"https://attacker-domain.com/{quoted}")
+    slots.never("secret_value_in_request", method="POST", body=json.dumps({"a": value}), headers=[["Content-Type", "application/json"]])
+    # a body that goes by as it comes: cut where it is seen, the last of the value never arrives
+    for ask in ({"headers": [["Content-Type", "text/plain"]]}, {"chunked": True}):
+        [[status, body]] = slots.asks({"method": "POST", "url": f"{AT}/", "body": "x" * 100000 + value + "y" * 1000, **ask})
+        assert (status, json.loads(body)["error"]) == (403, "secret_value_in_request")
+    assert not any("9f2c77" in json.dumps(s) for s in slots.seen())
+    # and it stands in no line of the log, though it stood in paths
+    lines = audit(slots.daemon, workspace=W, reason="secret_value_in_request")
+    log = slots.daemon.audit.read_text()
+    assert len(lines) >= 8 and "9f2c77" not in log
+    # a new value is known as soon as it is set, and the old one is no longer one
+    slots.secret("LITERAL", "another-value-7c1", op="rotate")
+    slots.never("secret_value_in_request", headers=[["X-Key", "another-value-7c1"]])
+    slots.one(headers=[["X-Key", value]])
+    slots.world.must("secrets", "delete", "-w", W, "LITERAL")
+    slots.one(headers=[["X-Key", "another-value-7c1"]])
+
+
+def test_foreign_credentials_are_marked_or_refused(slots):
+    slots.secret("OURS", "value-of-ours")
+    token = "ghp_" + "a1B2" * 9
+    own = [["Authorization", f"Bearer {REF}OURS"]]
+    cases = [([["Authorization", "Bearer other"]], "authorization"), ([["X-Api-Key", "k"]], "header field for keys"),
+             ([["X-Any", token]], "token in a header field"), (own + [["X-Any", token]], "token in a header field")]
+    for i, (headers, where) in enumerate(cases):
+        slots.one(url=f"{AT}/foreign/{i}", headers=headers)
+        assert audit(slots.daemon, workspace=W, path=f"/foreign/{i}")[0]["foreign_credential"] == where
+    for i, headers in enumerate((own, [["Cookie", f"s={token}"]], [["User-Agent", "sk-1 risk-free"]])):
+        slots.one(url=f"{AT}/ours/{i}", headers=headers)
+        assert "foreign_credential" not in audit(slots.daemon, workspace=W, path=f"/ours/{i}")[0]
+    assert slots.world.must("workspace", "foreign-credentials", "-w", W, "refuse").stdout == "Foreign credentials: refuse\n"
+    for headers, _ in cases:
+        slots.never("foreign_credential_blocked", headers=headers)
+    slots.never("foreign_credential_blocked", url=f"{AT}/?access_token=x")
+    slots.one(url=f"{AT}/ours/own", headers=own)
+    slots.world.must("workspace", "foreign-credentials", "-w", W, "off")
+    slots.one(url=f"{AT}/off", headers=cases[0][0])
+    assert "foreign_credential" not in audit(slots.daemon, workspace=W, path="/off")[0]
+    slots.world.must("workspace", "foreign-credentials", "-w", W, "warn")

@@ -1,6 +1,7 @@
 /* The keeper as a process, behind its user and its system-call filter, spoken to as the daemon and the
  * proxies do. Needs root; skipped otherwise.
  */
+#include "prints.h"
 #include "child.h"
 #include "fdio.h"
 #include "rules.h"
@@ -42,6 +43,10 @@ static struct answer {
 	size_t tail_len;
 } got;
 
+/* The fingerprints that came last. */
+static uint8_t prints_tail[RPC_TAIL_MAX];
+static size_t prints_len;
+
 /* The next message on sock; false when the peer has closed. */
 static bool hear(int sock)
 {
@@ -58,6 +63,11 @@ static bool hear(int sock)
 	if (n <= 0)
 		return false;
 	memcpy(&head, buf, sizeof(head));
+	if (head.op == RPC_PRINTS) { /* comes by itself */
+		memcpy(prints_tail, buf + body + sizeof(struct rpc_prints), (size_t)n - body - sizeof(struct rpc_prints));
+		prints_len = (size_t)n - body - sizeof(struct rpc_prints);
+		return hear(sock);
+	}
 	memset(&got, 0, sizeof(got));
 	got.op = head.op;
 	got.id = head.id;
@@ -87,6 +97,16 @@ static bool hear(int sock)
 		memcpy(got.tail, buf + body, got.tail_len);
 	}
 	return true;
+}
+
+/* Do the last fingerprints know this text. */
+static void prints_tell_of(const char *text, bool want)
+{
+	struct prints *p = NULL;
+
+	assert_int_equal(prints_new(prints_tail, prints_len, &p), 0);
+	assert_int_equal(prints_find(p, text, strlen(text)), want);
+	prints_free(p);
 }
 
 static void say(int sock, uint16_t op, uint32_t id, const void *body, size_t size, int fd)
@@ -465,6 +485,9 @@ static void test_credentials(void **state)
 			 0);
 	assert_int_equal(got.tail_len, strlen(VALUE));
 	assert_memory_equal(got.tail, VALUE, strlen(VALUE));
+	prints_tell_of(VALUE, true);
+	prints_tell_of("sk_live_SENTINEM", false);
+	assert_null(memmem(prints_tail, prints_len, VALUE, 8));
 	assert_int_equal(vault_reads(), 1);
 	guard(GUARD, "other"); /* the guard's workspace is the boss's word */
 	sync_boss();
