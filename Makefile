@@ -51,6 +51,9 @@ CLI_USES := http1 hello kind template err log fdio rules rulesdoc reason audit o
 # What opens the vault.
 PARENT   += ops_vault vaultkey
 CLI      += cmd_vault
+# Values that are not in it.
+PARENT   += ops_sources sources commands
+CLI      += cmd_source
 
 # Unix sockets outside that a guard may reach.
 PARENT   += ops_unix guards_unix sockpath
@@ -75,13 +78,14 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/f
 .PHONY: all help demo check unit bpf-check system escape kernels stress bench bench-connect fuzz install uninstall format tidy clean units bpftests fuzzers vmlinux
 
 #: all         build build/agentsecrets and build/agentsecretsd (what is needed: tests/deps.sh build)
-all: $(B)/agentsecretsd $(B)/agentsecrets $(if $(filter release,$(MODE)),build/agentsecretsd build/agentsecrets)
+all: $(B)/agentsecretsd $(B)/agentsecrets $(B)/agentsecrets-secret-service \
+	$(if $(filter release,$(MODE)),build/agentsecretsd build/agentsecrets build/agentsecrets-secret-service)
 
 #: help        this list
 help:
 	@sed -n 's/^#: //p' Makefile
 
-build/agentsecretsd build/agentsecrets: build/%: $(B)/%
+build/agentsecretsd build/agentsecrets build/agentsecrets-secret-service: build/%: $(B)/%
 	$(Q)ln -sf $(MODE)/$* $@
 
 $(B)/agentsecretsd: $(DAEMON_OBJS)
@@ -89,6 +93,10 @@ $(B)/agentsecretsd: $(DAEMON_OBJS)
 
 $(B)/agentsecrets: $(CLI_OBJS)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
+
+# The keyring's helper: of its own .c alone, so that neither GLib nor D-Bus comes near the daemon.
+$(B)/agentsecrets-secret-service: $(B)/keyring/secret_service.o
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson $(shell pkg-config --libs libsecret-1)
 
 # What tests link from: every module but the two main.c.
 $(B)/libdaemon.a: $(filter-out %/main.o,$(DAEMON_OBJS))
@@ -100,6 +108,7 @@ $(B)/libcli.a: $(filter-out %/main.o,$(filter $(B)/cli/%,$(CLI_OBJS)))
 $(B)/cli/%.o: CPPF += -Icli -Idaemon
 $(B)/daemon/%.o: CPPF += -Idaemon
 $(B)/tests/%.o: CPPF += -Idaemon -Icli -Ibpf -Wno-missing-prototypes
+$(B)/keyring/%.o: CPPF += -Idaemon $(subst -I,-isystem ,$(shell pkg-config --cflags libsecret-1))
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
@@ -219,20 +228,24 @@ build/fuzz/tests/fuzz/%: build/fuzz/tests/fuzz/%.o build/fuzz/libdaemon.a
 #: install     into DESTDIR and PREFIX (default /usr/local), with the systemd unit and its users
 install: all
 	install -D -m 755 $(B)/agentsecrets $(DESTDIR)$(PREFIX)/bin/agentsecrets
+	install -D -m 755 $(B)/agentsecrets-secret-service $(DESTDIR)$(PREFIX)/bin/agentsecrets-secret-service
 	install -D -m 755 $(B)/agentsecretsd $(DESTDIR)$(PREFIX)/sbin/agentsecretsd
 	install -D -m 644 deploy/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf
 	install -D -m 644 deploy/agentsecrets.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/agentsecrets
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/user
+	sed 's|@BINDIR@|$(PREFIX)/bin|' deploy/agentsecrets-secret-service@.service > $(DESTDIR)$(PREFIX)/lib/systemd/user/agentsecrets-secret-service@.service
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|' deploy/agentsecretsd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
 
 #: uninstall   what install put there
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/agentsecrets $(DESTDIR)$(PREFIX)/sbin/agentsecretsd \
+	rm -f $(DESTDIR)$(PREFIX)/bin/agentsecrets $(DESTDIR)$(PREFIX)/bin/agentsecrets-secret-service $(DESTDIR)$(PREFIX)/sbin/agentsecretsd \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/agentsecrets.conf \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/agentsecrets \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/user/agentsecrets-secret-service@.service
 
-SOURCES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] tests/*/*.[ch])
+SOURCES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] keyring/*.c tests/*/*.[ch])
 
 #: format      clang-format over our sources
 format:
@@ -246,4 +259,4 @@ tidy: $(B)/egress.skel.h
 clean:
 	rm -rf build
 
--include $(wildcard $(B)/daemon/*.d $(B)/cli/*.d $(B)/tests/*/*.d)
+-include $(wildcard $(B)/keyring/*.d $(B)/daemon/*.d $(B)/cli/*.d $(B)/tests/*/*.d)

@@ -1,6 +1,7 @@
 /* cmd_secrets.c: `agentsecrets secrets ...`. The value is read here and leaves through a pipe; it is never
  * part of a request, an argument or a message. */
 #include "binding.h"
+#include "cmd_source.h"
 #include "cli.h"
 #include "client.h"
 #include "prompt.h"
@@ -29,9 +30,9 @@ static int kind_of_args(const struct cli *c, json_t *request, struct err *e)
 	return 0;
 }
 
-static int request_of(const struct cli *c, json_t **ret, struct err *e)
+int cmd_secrets_request(const struct cli *c, const char *op, json_t **ret, struct err *e)
 {
-	auto_json json_t *request = client_request(c, "secrets.set", true);
+	auto_json json_t *request = client_request(c, op, true);
 	int rc = request ? binding_add(c, request, e) : err_set(e, -ENOMEM, "out of memory");
 
 	if (!rc && json_object_set_new(request, "name", json_string(c->args.rest[0])))
@@ -63,9 +64,11 @@ int cmd_secrets_set(struct cli *c)
 		return cli_usage(c, "a value does not go on the command line: it stands in the shell's history and in "
 				    "the process list now, so take it for known and rotate that key. Then give the new "
 				    "one on standard input: printf %%s \"$KEY\" | agentsecrets secrets set NAME");
+	if (args_value(&c->args, 'X'))
+		return cmd_secrets_command(c);
 	rc = prompt_protect(&e);
 	if (!rc)
-		rc = request_of(c, &request, &e);
+		rc = cmd_secrets_request(c, "secrets.set", &request, &e);
 	if (!rc)
 		rc = prompt_value(STDIN_FILENO, c->args.rest[0], many_lines(c), &value, &e);
 	if (!rc)

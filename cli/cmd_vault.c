@@ -139,12 +139,12 @@ int cmd_vault_rewrap(struct cli *c)
 		char id;
 		const char *to, *said;
 	} ways[] = {
-		{'K', "key-file",
+		{'Z', "key-file",
 		 "The vault is locked with a new key file; the old one opens it no more."},
 		{'Y', "passphrase",
 		 "The vault is locked with the passphrase, and there is no key file any more: after each start of the "
 		 "daemon, run: agentsecrets vault unlock"},
-		{'C', "credential",
+		{'D', "credential",
 		 "The vault is locked with the systemd credential, and there is no key file any more."}};
 	auto_json json_t *a = NULL, *request = client_request(c, "vault.rewrap", false);
 	auto_close int fd = -1;

@@ -2,6 +2,7 @@
 #include "binding.h"
 #include "cli.h"
 #include "client.h"
+#include "cmd_source.h"
 #include "typed.h"
 #include "show.h"
 
@@ -30,7 +31,7 @@ static int named(struct cli *c, json_t *request, const char *done)
 }
 
 /* A user's name or number; -ENOENT with a sentence. */
-static int user_number(const char *text, json_int_t *ret, struct err *e)
+int cmd_user_number(const char *text, json_int_t *ret, struct err *e)
 {
 	const struct passwd *pw = getpwnam(text);
 	char *end;
@@ -51,15 +52,16 @@ static int user_number(const char *text, json_int_t *ret, struct err *e)
 int cmd_workspace_create(struct cli *c)
 {
 	json_t *request = client_request(c, "workspace.create", false);
-	const char *owner = args_value(&c->args, 'o');
+	const char *owner = args_value(&c->args, 'o'), *backend = args_value(&c->args, 'B');
 	struct err e = {""};
 	json_int_t uid;
 
-	if (owner && user_number(owner, &uid, &e)) {
+	if (owner && cmd_user_number(owner, &uid, &e)) {
 		json_decref(request);
 		return cli_fail(&e);
 	}
-	if (owner && request && json_object_set_new(request, "owner", json_integer(uid))) {
+	if ((owner && request && json_object_set_new(request, "owner", json_integer(uid))) ||
+	    (backend && request && json_object_set_new(request, "backend", json_string(backend)))) {
 		json_decref(request);
 		request = NULL;
 	}

@@ -38,9 +38,15 @@ static const struct args_option options[] = {
 	{'k', "kill", 0, NULL, "end the process that holds what cannot be put under guard"},
 	{'F', "follow", 0, NULL, "go on as lines come in; end with Ctrl-C"},
 	{'s', "since", 0, "TIME", "from then on: 15m, 2h, 3d, or 2026-11-23T07:00 (UTC)"},
-	{'K', "key-file", 0, NULL, "lock the vault with a new key file of root's"},
+	{'B', "backend", 0, "PLACE", "where its secrets' values are: file (the vault), secret-service, or dir:/path"},
+	{'X', "exec", 0, "JSON", "the value is what this command says; a list, absolute path first, no shell"},
+	{'U', "user", 0, "USER", "who runs that command; not root"},
+	{'T', "timeout", 0, "S", "how long it may take; default: 10"},
+	{'Q', "ttl", 0, "S", "how long its value is kept; default: 0, it is run for each request"},
+	{'E', "env", 0, "NAME", "a variable of the daemon that it gets; may be repeated"},
+	{'Z', "key-file", 0, NULL, "lock the vault with a new key file of root's"},
 	{'Y', "passphrase", 0, NULL, "lock it with a passphrase, asked for or on standard input"},
-	{'C', "credential", 0, NULL, "lock it with the systemd credential agentsecrets.vault"},
+	{'D', "credential", 0, NULL, "lock it with the systemd credential agentsecrets.vault"},
 	{'N', "passes", 0, "N", "Argon2id's passes; default: 3"},
 	{'G', "memory", 0, "MIB", "Argon2id's memory; default: 256"},
 	{'n', "lines", 'n', "N", "the last N lines only"},
@@ -61,7 +67,7 @@ static const struct args_command commands[] = {
 	{"init", "", "make the vault, the signing key and the local CA",
 	 "Once per machine, as root. Refused when there is a vault already.", "j", 0, 0, false, cmd_init},
 	{"workspace create", "NAME", "make a workspace: an allowlist, secrets, an owner",
-	 "NAME is 1 to 63 of a-z, 0-9 and -. The first one becomes the one in use.", "jo", 1, 1, false,
+	 "NAME is 1 to 63 of a-z, 0-9 and -. The first one becomes the one in use.", "joB", 1, 1, false,
 	 cmd_workspace_create},
 	{"workspace list", "", "your workspaces", NULL, "j", 0, 0, false, cmd_workspace_list},
 	{"workspace use", "NAME", "choose the workspace that commands mean", NULL, "j", 1, 1, false, cmd_workspace_use},
@@ -107,7 +113,7 @@ static const struct args_command commands[] = {
 	 "as it is: requests are signed with it, or an access token is fetched with it (README).\n\n"
 	 "  agentsecrets secrets set AWS --kind aws --host '*.s3.eu-west-1.amazonaws.com' --param region=eu-west-1\n"
 	 "      with {\"access_key_id\":\"...\",\"secret_access_key\":\"...\"} on standard input",
-	 "jwHSpMPLKA", 1, -1, false, cmd_secrets_set},
+	 "jwHSpMPLKAXUTQE", 1, -1, false, cmd_secrets_set},
 	{"secrets bind", "NAME", "change where a secret may go, not its value",
 	 "What is not named stays as it was; \"any\" for a port, method or path ends such a limit.\n"
 	 "A placeholder is for programs that check the shape of a key: it stands for the secret\n"
@@ -148,7 +154,7 @@ static const struct args_command commands[] = {
 	 "      /etc/credstore.encrypted/agentsecrets.vault\n"
 	 "  systemctl edit agentsecretsd    # [Service] LoadCredentialEncrypted=agentsecrets.vault\n"
 	 "  systemctl restart agentsecretsd && agentsecrets vault rewrap --credential",
-	 "jKYCNG", 0, 0, false, cmd_vault_rewrap},
+	 "jZYDNG", 0, 0, false, cmd_vault_rewrap},
 	{"vault backup", "FILE", "write a sealed copy of the vault to a new file",
 	 "It opens with what opens the vault now: keep that too (vault.key of the state directory), elsewhere.", "j", 1, 1,
 	 false, cmd_vault_backup},

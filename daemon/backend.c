@@ -155,7 +155,7 @@ int backend_set_place(struct backends *b, const struct rpc_place *q, int *fd)
 	struct backend_place *p = NULL;
 	int rc;
 
-	if (!place_ok(q) || (q->kind == RPC_PLACE_MOUNTED) != (*fd >= 0) ||
+	if (!place_ok(q) || (*fd >= 0 && q->kind != RPC_PLACE_MOUNTED) ||
 	    q->kind < RPC_PLACE_FILE || q->kind > RPC_PLACE_SECRET_SERVICE)
 		return -EPROTO;
 	if (q->kind == RPC_PLACE_FILE) {

@@ -93,7 +93,7 @@ void backend_dir_ask(struct backends *b, struct backend_place *p, struct backend
 	switch (a->op) {
 	case BACKEND_READ:
 		rc = p->dir < 0
-			     ? err_set(&e, -EHOSTDOWN, "the directory of workspace %s is not there",
+			     ? err_set(&e, -ENODEV, "the directory of workspace %s is not there",
 				       p->workspace)
 			     : dir_read(p, a->name, &value, &e);
 		b->stats->dir_reads += rc == 0;

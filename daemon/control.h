@@ -18,7 +18,7 @@
  * status		→ version, kernel, level, initialised, locked, processes:[{role,pid}], guards, workspaces,
  *			  vault_reads, leaves_signed, requests, denied, connections, kernel:{…}
  * doctor		→ checks:[{name,ok,required,detail}]
- * workspace.create	workspace, owner? (uid) → workspace
+ * workspace.create	workspace, owner? (uid), backend? (file, secret-service, dir:/path) → workspace
  * workspace.list	→ workspaces:[{workspace,version,owner,current,rules,secrets,guards}]
  * workspace.use	workspace → workspace
  * workspace.delete	workspace → workspace		-- refused while a guard uses it
@@ -30,6 +30,10 @@
  *			that holds the value to EOF → version. Without hosts an existing binding is kept.
  * secrets.list		workspace? → workspace, secrets:[{name,kind,hosts,slots}]
  * secrets.delete	workspace?, name → version
+ * secrets.command	workspace?, name, command: {argv:[…],user (uid),timeout?,ttl?,env?:[…]}, hosts?, slots? … → version.
+ *			  The value is what the command says; a value that was set before is deleted.
+ * keyring.serve	workspace? → workspace; one descriptor: the channel on which the keeper asks the caller, who must be
+ *			  the workspace's owner himself, for what is in his keyring (rpc.h, RPC_HELPER_…)
  * vault.status		→ state (none, locked, open), locked_by:[{kind,kdf?,passes?,memory_mib?}], changes, secrets,
  *			  file, wait_s? (until another passphrase may be tried)
  * vault.unlock		one descriptor, where it is locked by a passphrase: a pipe that yields it

@@ -3,6 +3,7 @@
 
 #include "jdoc.h"
 #include "placeholder.h"
+#include "sources.h"
 #include "workspaces.h"
 
 #include <stdio.h>
@@ -122,7 +123,7 @@ int ops_secrets_bind(struct ops *o)
 {
 	auto_(rules) struct rules *r = NULL;
 	struct rpc_secret_ref ref;
-	int rc = ops_secret_ref(o, &ref, true);
+	int rc = ops_secret_ref(o, &ref, strcmp(sources_backend(o->p, o->w->rules->workspace), "file") == 0);
 
 	if (rc == 0)
 		rc = workspaces_copy(o->w, &r, o->e);

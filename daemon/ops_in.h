@@ -56,6 +56,10 @@ int ops_secrets_rotate(struct ops *o) must_check;
 int ops_secrets_list(struct ops *o) must_check;
 int ops_secrets_delete(struct ops *o) must_check;
 
+/* ops_sources.c */
+int ops_secrets_command(struct ops *o) must_check;
+int ops_keyring_serve(struct ops *o) must_check;
+
 /* ops_vault.c */
 int ops_vault_status(struct ops *o) must_check;
 int ops_vault_unlock(struct ops *o) must_check;

@@ -117,6 +117,10 @@ int ops_status(struct ops *o)
 		const struct rpc_stats *s = &p->procs[i].stats;
 
 		sum.vault_reads += s->vault_reads;
+		sum.dir_reads += s->dir_reads;
+		sum.helper_reads += s->helper_reads;
+		sum.command_reads += s->command_reads;
+		sum.command_runs += s->command_runs;
 		sum.leaves_signed += s->leaves_signed;
 		sum.requests += s->requests;
 		sum.denied += s->denied;
@@ -143,6 +147,10 @@ int ops_status(struct ops *o)
 			  "dns_queries", (json_int_t)sum.queries, "dns_upstream_queries",
 			  (json_int_t)sum.upstream_queries));
 	(void)snprintf(level, sizeof(level), "L%u", p->cfg.minimum_level % 10);
+	ops_set(o, "reads",
+		json_pack("{s:I, s:I, s:I, s:I, s:I}", "file", (json_int_t)sum.vault_reads, "dir",
+			  (json_int_t)sum.dir_reads, "secret_service", (json_int_t)sum.helper_reads, "command",
+			  (json_int_t)sum.command_reads, "command_runs", (json_int_t)sum.command_runs));
 	ops_set(o, "locked", json_boolean(p->locked));
 	ops_set(o, "minimum_level", json_string(level));
 	if (enforce_level(p->en) < 3)

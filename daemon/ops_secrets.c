@@ -3,6 +3,7 @@
 
 #include "jdoc.h"
 #include "proc.h"
+#include "sources.h"
 #include "workspaces.h"
 
 #include <stdio.h>
@@ -85,6 +86,8 @@ int ops_secrets_set(struct ops *o)
 	if (rc == 0)
 		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,
 			      o->e);
+	if (rc == 0) /* a value of its own, then, and none of a command */
+		rc = sources_command(o->p, ref.workspace, ref.name, NULL, o->e);
 	if (rc < 0)
 		return rc;
 	proc_tell_role(o->p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);
@@ -108,6 +111,8 @@ int ops_secrets_rotate(struct ops *o)
 	if (rc == 0)
 		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,
 			      o->e);
+	if (rc == 0)
+		rc = sources_command(o->p, ref.workspace, ref.name, NULL, o->e);
 	if (rc < 0)
 		return rc;
 	proc_tell_role(o->p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);
@@ -141,7 +146,9 @@ int ops_secrets_delete(struct ops *o)
 	if (rc == 0)
 		rc = ops_commit(o, r, "secrets.delete");
 	/* Unbound first: from here on nobody gets it, whatever happens to the file. */
-	if (rc == 0)
+	if (rc == 0 && sources_has(o->p, ref.workspace, ref.name))
+		rc = sources_command(o->p, ref.workspace, ref.name, NULL, o->e);
+	else if (rc == 0)
 		rc = proc_ask(o->p, RPC_SECRET_DELETE, &ref, sizeof(ref), -1, 0, NULL, NULL, o->e);
 	if (rc == 0)
 		proc_tell_role(o->p, PROC_PROXY, RPC_SECRET_CHANGED, &ref, sizeof(ref), -1);

@@ -3,6 +3,7 @@
 
 #include "guards.h"
 #include "jdoc.h"
+#include "sources.h"
 #include "workspaces.h"
 
 #include <stdio.h>
@@ -10,13 +11,17 @@
 
 int ops_workspace_create(struct ops *o)
 {
-	const char *name = NULL;
+	const char *name = NULL, *backend = "file";
 	char current[RPC_WORKSPACE_MAX], show[JDOC_SHOW_MAX];
 	uint64_t owner = o->who->uid;
 	int rc = jdoc_str(o->in, "workspace", &name, o->e);
 
 	if (rc == 0)
 		rc = jdoc_uint(o->in, "owner", 0, UINT32_MAX - 1, &owner, o->e);
+	if (rc == 0)
+		rc = jdoc_str(o->in, "backend", &backend, o->e);
+	if (rc == 0)
+		rc = sources_check(backend, o->e);
 	if (rc < 0)
 		return rc;
 	if (!name || !rules_workspace_ok(name))
@@ -30,6 +35,8 @@ int ops_workspace_create(struct ops *o)
 			"there is a workspace %s already; use it with: agentsecrets workspace use %s",
 			name, name);
 	rc = ops_audit(o, name, "workspace.create");
+	if (rc == 0)
+		rc = sources_set(o->p, name, backend, o->e);
 	if (rc == 0)
 		rc = workspaces_create(o->p, name, (uint32_t)owner, o->e);
 	if (rc < 0)
@@ -60,7 +67,7 @@ int ops_workspace_list(struct ops *o)
 			continue;
 		(void)json_array_append_new(
 			list,
-			json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I}", "workspace",
+			json_pack("{s:s, s:s, s:I, s:I, s:b, s:I, s:I, s:I}", "backend", sources_backend(o->p, w->rules->workspace), "workspace",
 				  w->rules->workspace, "version", (json_int_t)w->rules->version,
 				  "owner", (json_int_t)w->rules->owner, "current",
 				  strcmp(current, w->rules->workspace) == 0, "rules",
@@ -89,6 +96,8 @@ int ops_workspace_delete(struct ops *o)
 	rc = ops_audit(o, name, "workspace.delete");
 	if (rc == 0)
 		rc = workspaces_delete(o->p, name, o->e);
+	if (rc == 0)
+		rc = sources_drop(o->p, name, o->e);
 	if (rc == 0)
 		ops_set(o, "workspace", json_string(name));
 	return rc;

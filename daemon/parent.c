@@ -8,6 +8,7 @@
 #include "parent.h"
 
 #include "cgroup.h"
+#include "commands.h"
 #include "ctl.h"
 #include "fdio.h"
 #include "guards.h"
@@ -15,6 +16,7 @@
 #include "origin.h"
 #include "proc.h"
 #include "sandbox.h"
+#include "sources.h"
 #include "truststore.h"
 #include "vaultkey.h"
 #include "workspaces.h"
@@ -162,7 +164,7 @@ static int parent_turn(void *ctx, uint64_t now_ms)
 {
 	struct parent *p = ctx;
 	uint64_t next = proc_turn(p, now_ms);
-	int wait = ctl_turn(p, now_ms);
+	int wait = parent_sooner(ctl_turn(p, now_ms), sources_turn(p, now_ms));
 
 	if (p->initialised && p->sweep_ms <= now_ms) {
 		enforce_sweep(p->en, now_ms * 1000000ULL);
@@ -224,6 +226,8 @@ static int parent_loop(struct parent *p, struct err *e)
 	loop_on(&p->loop, PARENT_EVENTS, parent_on_events);
 	loop_on(&p->loop, PARENT_SIGNAL, parent_on_signal);
 	loop_on(&p->loop, PARENT_GUARD, guards_on_event);
+	loop_on(&p->loop, PARENT_COMMAND, commands_on_end);
+	loop_on(&p->loop, PARENT_WATCH, sources_on_watch);
 	return parent_signals(p, e);
 }
 
@@ -446,7 +450,9 @@ static int parent_start(struct parent *p, struct err *e)
 	if (rc < 0)
 		return rc;
 	p->initialised = vaultkey_there(p);
-	rc = proc_start_trusted(p, e);
+	rc = sources_load(p, e);
+	if (rc == 0)
+		rc = proc_start_trusted(p, e);
 	if (rc == 0 && p->initialised && !p->locked)
 		rc = parent_opened(p, e);
 	return rc < 0 ? rc : ctl_open(p, e);
@@ -458,6 +464,8 @@ static void parent_end(struct parent *p)
 
 	ctl_close(p);
 	proc_stop(p);
+	commands_done(p);
+	sources_done(p);
 	if (!empty)
 		log_info(
 			"guards stay in force: what is in them is denied until agentsecretsd runs again");
@@ -479,7 +487,7 @@ static struct parent *parent_new(void)
 
 	if (!p)
 		return NULL;
-	p->signal_fd = p->lock_fd = p->control_fd = p->listen_cgroup = p->loop.epfd = -1;
+	p->watch_fd = p->signal_fd = p->lock_fd = p->control_fd = p->listen_cgroup = p->loop.epfd = -1;
 	p->state_dir = p->run_dir = p->workspaces_dir = p->trust_dir = -1;
 	p->vault_dir = p->guards_dir = p->current_dir = p->tls_dir = -1;
 	for (i = 0; i < PROC_MAX; i++)

@@ -23,6 +23,7 @@
 #define PARENT_CONTROLS_MAX   64
 #define PARENT_CGROUP_MAX     512
 #define PARENT_BIRTHS_MAX     16
+#define PARENT_RUNS_MAX       32
 
 enum parent_kind {
 	PARENT_BOSS = 1,
@@ -31,7 +32,9 @@ enum parent_kind {
 	PARENT_CONTROL,
 	PARENT_EVENTS,
 	PARENT_SIGNAL,
-	PARENT_GUARD
+	PARENT_GUARD,
+	PARENT_COMMAND,
+	PARENT_WATCH
 };
 
 enum proc_role { PROC_HOLDER, PROC_KEEPER, PROC_RESOLVER, PROC_PROXY, PROC_ROLES };
@@ -81,7 +84,16 @@ struct guard {
 	uint16_t gen;
 };
 
+/* A secret's command that runs (commands.h). */
+struct command_run {
+	uint32_t serial; /* the keeper's; 0: free */
+	pid_t pid, keeper;
+	int pidfd;
+	uint64_t until_ms;
+};
+
 struct ctl_conn;
+struct json_t;
 
 struct parent {
 	struct config cfg;
@@ -110,6 +122,10 @@ struct parent {
 	uint64_t sweep_ms, stats_seen;
 	struct guards_held *held; /* while it starts: what the holder of a daemon before us keeps */
 	size_t held_count;
+	struct json_t *sources, *dirs; /* sources.h */
+	int watch_fd;
+	uint64_t looked_ms;
+	struct command_run runs[PARENT_RUNS_MAX];
 	uint8_t *rpc_buf;
 };
 

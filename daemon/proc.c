@@ -7,10 +7,12 @@
  */
 #include "proc.h"
 
+#include "commands.h"
 #include "fdio.h"
 #include "guards.h"
 #include "log.h"
 #include "origin.h"
+#include "sources.h"
 #include "vaultkey.h"
 #include "workspaces.h"
 
@@ -369,7 +371,7 @@ static int proc_keeper_start(struct parent *p, struct err *e)
 		if (p->initialised)
 			rc = vaultkey_open(p, e);
 	}
-	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0))
+	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0 || sources_tell(p) < 0))
 		return err_set(e, -EIO, "the keeper did not take the workspaces");
 	return rc < 0 ? rc : proc_go(p, c, e);
 }
@@ -572,7 +574,20 @@ static int proc_took_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+static int proc_command_run(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_command_run *q = m->body;
+	struct parent *p = ctx;
+
+	if (p->procs[peer].role != PROC_KEEPER || q->serial == 0 || !rpc_str_ok(q->workspace, sizeof(q->workspace)) ||
+	    !rpc_str_ok(q->name, sizeof(q->name)))
+		return -EPROTO;
+	commands_run(p, q);
+	return 0;
+}
+
 static const struct rpc_row proc_rows[] = {
+	{RPC_COMMAND_RUN, sizeof(struct rpc_command_run), 0, 0, proc_command_run},
 	{RPC_READY, 0, 0, 0, proc_ready},
 	{RPC_LEASE, sizeof(struct rpc_lease), 0, 0, proc_lease},
 	{RPC_STATS, sizeof(struct rpc_stats), 0, 0, proc_took_stats},
@@ -777,11 +792,19 @@ static int proc_answer_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return proc_took_stats(a->p, peer, m);
 }
 
+static int proc_answer_command(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct proc_answer *a = ctx;
+
+	return proc_command_run(a->p, peer, m);
+}
+
 static int proc_wait_answer(struct parent *p, struct proc *c, struct proc_answer *a)
 {
 	static const struct rpc_row rows[] = {
 		{RPC_ADMIN_DONE, sizeof(struct rpc_done), RPC_TAIL_MAX, 0, proc_admin_done},
 		{RPC_READY, 0, 0, 0, proc_answer_ready},
+		{RPC_COMMAND_RUN, sizeof(struct rpc_command_run), 0, 0, proc_answer_command},
 		{RPC_STATS, sizeof(struct rpc_stats), 0, 0, proc_answer_stats},
 	};
 	uint64_t end = loop_now_ms() + PROC_ASK_MS;

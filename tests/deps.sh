@@ -10,13 +10,15 @@ cd "$(dirname "$0")/.."
 
 # A package, or package:command where the command may come from elsewhere too.
 build=(gcc:gcc make:make clang:clang llvm:llvm-strip bpftool:bpftool libc6-dev linux-libc-dev libbpf-dev libelf-dev zlib1g-dev
-	libsodium-dev libjansson-dev libssl-dev libc-ares-dev libseccomp-dev libbrotli-dev libzstd-dev libnghttp2-dev)
+	libsodium-dev libjansson-dev libssl-dev libc-ares-dev libseccomp-dev libbrotli-dev libzstd-dev libnghttp2-dev
+	libsecret-1-dev pkg-config:pkg-config)
 # shellcheck disable=SC2034 # used by name
 demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpdump:tcpdump openssl:openssl ca-certificates curl:curl
 	git:git python3)
 # shellcheck disable=SC2034
 check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 golang-go:go golang-google-grpc-dev nodejs:node npm:npm fcgiwrap:fcgiwrap procps
 	postgresql-15 postgresql-client-15 redis-server:redis-server redis-tools:redis-cli openssh-server openssh-client:ssh
+	gnome-keyring:gnome-keyring-daemon libsecret-tools:secret-tool dbus-daemon:dbus-run-session gdb:gcore
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev)
 # shellcheck disable=SC2034
 escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)
