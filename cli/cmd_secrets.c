@@ -47,8 +47,10 @@ int cmd_secrets_request(const struct cli *c, const char *op, json_t **ret, struc
 /* Keys in PEM and JSON have more lines than one. */
 static bool many_lines(const struct cli *c)
 {
-	const char *kind = args_value(&c->args, 'K');
+	const char *kind = args_value(&c->args, 'K'), *slot = args_value(&c->args, 'S');
 
+	if (slot && strcmp(slot, "client_cert") == 0)
+		return true;
 	return kind && strcmp(kind, "value") != 0;
 }
 

@@ -60,6 +60,9 @@ struct config {
 	uint16_t explicit_port;		   /* "proxy.explicit_port": 8765, likewise */
 	uint32_t max_connections;	   /* "proxy.max_connections": 10000, per worker */
 	uint32_t per_guard_connections;	   /* "proxy.per_guard_connections": 2000, per worker */
+	char extra_ca_file[CONFIG_PATH_MAX]; /* "upstream.extra_ca_file": "" for none; trusted beside ca_file */
+	uint32_t resolve_timeout_s;	   /* "upstream.resolve_timeout": 30 */
+	uint32_t tls_timeout_s;		   /* "upstream.tls_timeout": 15: connected to verified */
 	uint32_t connect_timeout_s;	   /* "upstream.connect_timeout": 15 */
 	uint32_t head_timeout_s;	   /* "proxy.head_timeout": 30: for a request's head */
 	uint32_t idle_timeout_s;	   /* "proxy.idle_timeout": 300: keep-alive, no request running */

@@ -22,7 +22,8 @@ enum conn_state {
 	CONN_BODY,	 /* its body is coming in, to be judged too (hold.h) */
 	CONN_RESOLVE,	 /* the resolver is asked */
 	CONN_RECORD,	 /* the decision is on its way to the audit log */
-	CONN_DIAL,	 /* connecting to the upstream, and verifying it */
+	CONN_DIAL,	 /* connecting to the upstream */
+	CONN_VERIFY,	 /* connected: TLS, and verifying it */
 	CONN_CREDENTIAL, /* the keeper is asked for values */
 	CONN_WAIT,	 /* request going up, response head awaited */
 	CONN_RELAY,	 /* response going down (and perhaps the request's body still up) */

@@ -56,6 +56,8 @@ static void exchange_record_decision(struct conn *c)
 	en.reason = x->verdict;
 	for (i = 0; i < rq->refs.need_count && en.secret_count < AUDIT_SECRETS_MAX; i++)
 		en.secrets[en.secret_count++] = rq->refs.needs[i].name;
+	if (en.allow && rq->certificate[0] && en.secret_count < AUDIT_SECRETS_MAX)
+		en.secrets[en.secret_count++] = rq->certificate;
 	c->p->stats.requests++;
 	c->p->stats.denied += !en.allow;
 	proxy_audit(c->p, &en);
@@ -454,6 +456,9 @@ static bool step_dial(struct conn *c)
 		return true;
 	}
 	switch (x->up->state) {
+	case UPSTREAM_HANDSHAKE:
+		conn_to(c, CONN_VERIFY);
+		return true;
 	case UPSTREAM_BUSY:
 		conn_to(c, CONN_CREDENTIAL);
 		return true;
@@ -462,6 +467,56 @@ static bool step_dial(struct conn *c)
 		return true;
 	default:
 		return false;
+	}
+}
+
+static void exchange_on_certificate(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct request *rq = (struct request *)((char *)a - offsetof(struct request, ask));
+	struct conn *c = rq->c;
+
+	(void)body;
+	if (rc == 0)
+		upstream_certificate(c->x->up, tail, tail_len);
+	else
+		exchange_fail(c, rc == -ENOENT ? REASON_SECRET_UNKNOWN : rc == -EACCES ? REASON_SECRET_HOST : REASON_VAULT,
+			      "client certificate");
+	conn_step(c);
+}
+
+/* The upstream is verified and asks for a certificate: only now is it read. */
+static bool exchange_ask_certificate(struct conn *c)
+{
+	struct request *rq = c->x->rq;
+	struct rpc_credential *q = &rq->ask.body.credential;
+
+	if (rq->ask.on)
+		return false;
+	memset(q, 0, sizeof(*q));
+	q->guard = c->guard->id;
+	q->port = rq->route.port;
+	q->slot = RULES_SLOT_CERT;
+	memcpy(q->name, rq->certificate, sizeof(q->name));
+	memcpy(q->host, rq->route.host, sizeof(q->host));
+	if (c->x->recorded && ask_put(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, exchange_on_certificate) == 0)
+		return false;
+	exchange_fail(c, REASON_VAULT, "client certificate");
+	return true;
+}
+
+static bool step_verify(struct conn *c)
+{
+	struct upstream *up = c->x->up;
+
+	switch (up->state) {
+	case UPSTREAM_BUSY:
+		conn_to(c, CONN_CREDENTIAL);
+		return true;
+	case UPSTREAM_DEAD:
+		exchange_fail(c, up->why, up->detail);
+		return true;
+	default:
+		return up->wants_certificate && exchange_ask_certificate(c);
 	}
 }
 
@@ -706,6 +761,8 @@ bool exchange_step(struct conn *c)
 		return step_record(c);
 	case CONN_DIAL:
 		return step_dial(c);
+	case CONN_VERIFY:
+		return step_verify(c);
 	case CONN_CREDENTIAL:
 		return step_credential(c);
 	case CONN_WAIT:
@@ -739,8 +796,13 @@ void exchange_timeout(struct conn *c)
 		x->rq->resolve_rc = -ETIMEDOUT;
 		return;
 	case CONN_DIAL:
+		exchange_fail(c, REASON_UPSTREAM_TIMEOUT, "connecting");
+		return;
+	case CONN_VERIFY:
+		exchange_fail(c, REASON_UPSTREAM_TIMEOUT, "TLS");
+		return;
 	case CONN_WAIT:
-		exchange_fail(c, REASON_UPSTREAM_TIMEOUT, NULL);
+		exchange_fail(c, REASON_UPSTREAM_TIMEOUT, "the response's head");
 		return;
 	case CONN_CREDENTIAL:
 		exchange_fail(c, REASON_VAULT, "no answer from the keeper");

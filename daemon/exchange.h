@@ -38,6 +38,7 @@ struct request {
 	struct http1_meaning meaning;
 	struct route route;	 /* its rule is only good while the rules are judged */
 	char rule[RPC_HOST_MAX]; /* the rule's host */
+	char certificate[RPC_NAME_MAX];	  /* of the rule: the secret that the upstream is shown if it asks; "": none */
 	char authority[RPC_HOST_MAX + 8]; /* Host, where it is not as the agent wrote it */
 	struct inject_scan refs;
 	struct upstream_key key;

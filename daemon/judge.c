@@ -58,10 +58,12 @@ static void judge_make_key(struct conn *c, const struct rules_rule *rule)
 				   .port = rq->route.port,
 				   .tls = rq->route.scheme == HTTP1_SCHEME_HTTPS,
 				   .private = rule->private,
+				   .certified = rule->client_cert[0] != '\0',
 				   .http = rq->meaning.websocket ? UPSTREAM_HTTP1_ONLY
 					   : c->agent.via	 ? UPSTREAM_HTTP2
 								 : UPSTREAM_HTTP1};
 	memcpy(k->host, rq->route.host, sizeof(k->host));
+	memcpy(rq->certificate, rule->client_cert, sizeof(rq->certificate));
 	judge_make_creds(rq);
 }
 
@@ -249,6 +251,8 @@ enum reason judge_secrets(struct conn *c)
 	if (c->x->literal)
 		return REASON_SECRET_VALUE;
 	why = inject_judge(rules, rq->route.host, rq->route.port, c->x->method, judge_path(rq, rules, path), &rq->refs);
+	if (why == REASON_NONE && rq->certificate[0])
+		why = rules_secret_may(rules, rq->certificate, rq->route.host, rq->route.port, RULES_SLOT_CERT);
 	return why != REASON_NONE ? why : judge_foreign(c, rules);
 }
 

@@ -105,7 +105,7 @@ int keeper_secret_set(void *ctx, uint32_t peer, struct rpc_msg *m)
 	(void)peer;
 	if (!keeper_ref_ok(q) || q->kind >= KIND_COUNT)
 		return -EPROTO;
-	rc = secret_read_fd(m->fd, RPC_SECRET_MAX, q->kind ? SECRET_MULTILINE : 0, KEEPER_VALUE_MS, &value, &e);
+	rc = secret_read_fd(m->fd, RPC_SECRET_MAX, q->kind || q->lines ? SECRET_MULTILINE : 0, KEEPER_VALUE_MS, &value, &e);
 	if (rc == 0 && q->kind)
 		rc = parts_open((enum kind)q->kind, value, &parts, &e);
 	return rc < 0 ? keeper_answer(k, m, rc, &e, NULL, 0)

@@ -82,6 +82,8 @@ int ops_secrets_set(struct ops *o)
 	if (rc == 0)
 		rc = ops_kind(o, r, &ref);
 	if (rc == 0)
+		ref.lines = rules_secret(r, ref.name)->slots == RULES_SLOT_CERT;
+	if (rc == 0)
 		rc = ops_audit(o, ref.workspace, "secrets.set");
 	if (rc == 0)
 		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,
@@ -107,6 +109,7 @@ int ops_secrets_rotate(struct ops *o)
 			o->e, -EINVAL,
 			"the value comes through a descriptor; use agentsecrets secrets rotate");
 	ref.kind = rules_secret(o->w->rules, ref.name)->kind;
+	ref.lines = rules_secret(o->w->rules, ref.name)->slots == RULES_SLOT_CERT;
 	rc = ops_audit(o, ref.workspace, "secrets.rotate");
 	if (rc == 0)
 		rc = proc_ask(o->p, RPC_SECRET_SET, &ref, sizeof(ref), *o->fd_in, 0, NULL, NULL,

@@ -409,6 +409,8 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 				    O_WRONLY | O_APPEND | O_CREAT, e);
 	if (rc == 0)
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.ca_file, O_RDONLY, e);
+	if (rc == 0 && p->cfg.extra_ca_file[0])
+		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.extra_ca_file, O_RDONLY, e);
 	if (rc < 0)
 		return rc;
 	memcpy(key.key, bytes, sizeof(key.key));

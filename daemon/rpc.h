@@ -175,6 +175,7 @@ struct rpc_secret_ref {
 	char workspace[RPC_WORKSPACE_MAX];
 	char name[RPC_NAME_MAX];
 	uint32_t kind; /* RPC_SECRET_SET: enum kind, what the value must be; else 0 */
+	uint32_t lines; /* RPC_SECRET_SET: 1: it may have more lines than one, being no part of a request */
 };
 
 struct rpc_audit_key {

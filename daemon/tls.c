@@ -40,6 +40,7 @@ struct tls {
 	bool server, failed;
 	char *name; /* server: what the agent asked for */
 	SSL_SESSION *session;
+	bool certified; /* client: has what the upstream asked for */
 	const char *why;
 	bool no_offer;
 };
@@ -151,12 +152,12 @@ int tls_ctx_trust(struct tls_ctx *c, const char *pem, size_t len, struct err *e)
 		if (!x)
 			break;
 		if (X509_STORE_add_cert(store, x) != 1)
-			return err_set(e, -EIO, "upstream.ca_file: a certificate cannot be taken in");
+			return err_set(e, -EIO, "a certificate cannot be taken in");
 		count++;
 	}
 	/* The end of the file is the only good reason to stop. */
 	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE || count == 0)
-		return err_set(e, -EBADMSG, "upstream.ca_file: not a list of PEM certificates");
+		return err_set(e, -EBADMSG, "not a list of PEM certificates");
 	ERR_clear_error();
 	return 0;
 }
@@ -257,6 +258,58 @@ int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const cha
 	return 0;
 }
 
+/* The upstream asks for a certificate, its own being verified: the handshake waits until there is ours. */
+static int tls_on_certificate(SSL *ssl, void *arg)
+{
+	const struct tls *t = arg;
+
+	(void)ssl;
+	return t->certified ? 1 : -1;
+}
+
+void tls_certify(struct tls *t)
+{
+	SSL_set_cert_cb(t->ssl, tls_on_certificate, t);
+}
+
+/* No private key of ours has a passphrase, and nobody is here to be asked for one. */
+static int tls_no_passphrase(char *buf, int size, int writing, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)writing;
+	(void)arg;
+	return 0;
+}
+
+int tls_certificate(struct tls *t, const uint8_t *pem, size_t len)
+{
+	auto_(BIO) BIO *certs = BIO_new_mem_buf(pem, (int)len);
+	auto_(BIO) BIO *keys = BIO_new_mem_buf(pem, (int)len);
+	bool first = true;
+	EVP_PKEY *key;
+	int ok;
+
+	if (!certs || !keys)
+		return -ENOMEM;
+	for (;; first = false) {
+		auto_(X509) X509 *x = PEM_read_bio_X509(certs, NULL, tls_no_passphrase, NULL);
+
+		if (!x)
+			break;
+		if ((first ? SSL_use_certificate(t->ssl, x) : (int)SSL_add1_chain_cert(t->ssl, x)) != 1)
+			return -EBADMSG;
+	}
+	key = PEM_read_bio_PrivateKey(keys, NULL, tls_no_passphrase, NULL);
+	ok = !first && key && SSL_use_PrivateKey(t->ssl, key) == 1 && SSL_check_private_key(t->ssl) == 1;
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	if (!ok)
+		return -EBADMSG;
+	t->certified = true;
+	return 0;
+}
+
 /* Whom the certificate must name. */
 static int tls_expect(SSL *ssl, const char *host)
 {
@@ -324,6 +377,8 @@ static enum tls_io tls_outcome(struct tls *t, int rc)
 		return TLS_OUT;
 	case SSL_ERROR_ZERO_RETURN:
 		return TLS_END;
+	case SSL_ERROR_WANT_X509_LOOKUP:
+		return TLS_CERT;
 	case SSL_ERROR_SYSCALL:
 		return tls_failed(t, "connection reset");
 	default:
@@ -352,6 +407,8 @@ static enum tls_io tls_checked(struct tls *t)
 			return TLS_OK;
 		return tls_failed(t, "the name changed during the handshake");
 	}
+	if (t->certified)
+		SSL_certs_clear(t->ssl); /* the private key goes */
 	peer = SSL_get0_peer_certificate(t->ssl);
 	if (peer && SSL_get_verify_result(t->ssl) == X509_V_OK)
 		return TLS_OK;

@@ -21,6 +21,7 @@ enum tls_io {
 	TLS_IN,	      /* nothing done; again when readable */
 	TLS_OUT,      /* nothing done; again when writable */
 	TLS_END,      /* the other side has finished sending, and said so */
+	TLS_CERT,     /* handshake with a verified upstream that wants a certificate: tls_certificate(), then again */
 };
 
 /* ---- what a process has once ---- */
@@ -55,6 +56,11 @@ enum tls_offer { TLS_OFFER_HTTP1 = 0, TLS_OFFER_HTTP2 /* and HTTP/1.1 */ };
 /* Client towards `host`, a name or an address. session: to be resumed, may be NULL; stays the caller's. */
 int tls_connect(struct tls_ctx *c, int fd, const char *host, enum tls_offer offer, const struct tls_session *session,
 		struct tls **ret) must_check;
+/* The upstream may ask for a certificate, and gets ours; before the handshake. Without it, it gets none. */
+void tls_certify(struct tls *t);
+/* After TLS_CERT: PEM of the certificate, those of its issuers that go along, and its private key, unencrypted, in any
+ * order. Nothing of it is kept when the handshake is over. -EBADMSG: that is not what it is. */
+int tls_certificate(struct tls *t, const uint8_t *pem, size_t len) must_check;
 struct tls *tls_free(struct tls *t);
 
 /* TLS_OK: done, and checked: an agent's SNI is still `name`, an upstream's certificate is good. */

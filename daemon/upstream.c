@@ -294,6 +294,22 @@ static void upstream_disperse(struct upstream *u, bool alone)
 	}
 }
 
+/* The families take turns, beginning with the first address's; within one the order stays. */
+static void upstream_take_turns(const uint8_t (*addrs)[16], struct upstream_dial *d)
+{
+	bool v4 = d->count > 0 && origin_is_v4(addrs[0]), taken[RPC_ADDRS_MAX] = {false};
+	uint32_t n, i;
+
+	for (n = 0; n < d->count; n++, v4 = !v4) {
+		for (i = 0; i < d->count && (taken[i] || origin_is_v4(addrs[i]) != v4); i++)
+			;
+		for (i = i == d->count ? 0 : i; taken[i]; i++) /* none left of that family */
+			;
+		taken[i] = true;
+		memcpy(d->addrs[n], addrs[i], sizeof(d->addrs[0]));
+	}
+}
+
 static int upstream_connect(const uint8_t addr[16], uint16_t port, int *ret_fd)
 {
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -423,6 +439,11 @@ static void upstream_handshake(struct upstream *u)
 		if (side_arm(&u->side, u->pool->loop, false) < 0)
 			upstream_fail(u, REASON_INTERNAL, "epoll");
 		return;
+	case TLS_CERT:
+		u->wants_certificate = true;
+		if (side_arm(&u->side, u->pool->loop, false) < 0)
+			upstream_fail(u, REASON_INTERNAL, "epoll");
+		return;
 	default:
 		if (upstream_again(u))
 			return;
@@ -448,8 +469,21 @@ static void upstream_connected(struct upstream *u, int *fd)
 	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host, upstream_offer(u), upstream_session_of(p, &u->key),
 				      &u->side.tls)
 			: tls_plain(u->side.fd, &u->side.tls);
+	if (rc == 0 && u->key.tls && u->key.certified)
+		tls_certify(u->side.tls);
 	if (rc < 0)
 		upstream_fail(u, REASON_INTERNAL, "TLS setup");
+	else
+		upstream_handshake(u);
+}
+
+void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len)
+{
+	int rc = tls_certificate(u->side.tls, pem, len);
+
+	u->wants_certificate = false;
+	if (rc < 0)
+		upstream_fail(u, REASON_VAULT, "the client certificate is not PEM of a certificate and its key");
 	else
 		upstream_handshake(u);
 }
@@ -512,7 +546,7 @@ int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uin
 	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
 	memset(d->tries, 0xff, sizeof(d->tries));
 	d->count = count < RPC_ADDRS_MAX ? count : RPC_ADDRS_MAX;
-	memcpy(d->addrs, addrs, d->count * sizeof(d->addrs[0]));
+	upstream_take_turns(addrs, d);
 	u->state = UPSTREAM_DIAL;
 	*ret = u;
 	u->leader = upstream_leader(p, key);
@@ -629,10 +663,12 @@ void upstream_drop(struct upstream *u)
 void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events)
 {
 	struct upstream *u = slots_get(&p->slots, slot, gen);
+	enum upstream_state was;
 
 	if (!u)
 		return;
-	switch (u->state) {
+	was = u->state;
+	switch (was) {
 	case UPSTREAM_DIAL:
 		upstream_dialled(u);
 		break;
@@ -647,7 +683,7 @@ void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t e
 	default:
 		side_event(&u->side, p->loop, events);
 	}
-	if (u->state == UPSTREAM_BUSY || u->state == UPSTREAM_DEAD)
+	if (u->state != UPSTREAM_DIAL && (u->state != was || u->state == UPSTREAM_BUSY || u->wants_certificate))
 		u->fn(u->owner);
 }
 

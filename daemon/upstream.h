@@ -2,8 +2,9 @@
  *
  * A connection serves one key: who asks (guard), under which version of its workspace, whose
  * credentials it carries, and to where. An idle one is used again by exactly the same key or closed
- * after UPSTREAM_IDLE_MS. Addresses are tried in order, the next one UPSTREAM_NEXT_MS after the last or
- * when that failed; the first to answer is taken.
+ * after UPSTREAM_IDLE_MS. Addresses are tried in the resolver's order, the families taking turns, the next one
+ * UPSTREAM_NEXT_MS after the last or when that failed (RFC 8305); the first to be connected is taken. What then fails in
+ * TLS fails: another address of the same name would be asked the same, and an attacker at one is no reason to try on.
  *
  * Where an upstream speaks HTTP/2 too, what an exchange holds is one stream of a connection that it shares with
  * others of the same key (h2back.h); all that it does with it stays the same. Exchanges that come while the first
@@ -22,7 +23,7 @@
 #define UPSTREAM_NO_SLOT UINT32_MAX
 #define UPSTREAM_IDLE_MS 60000
 #define UPSTREAM_IDLE_MAX 512
-#define UPSTREAM_NEXT_MS 300
+#define UPSTREAM_NEXT_MS 250 /* RFC 8305, 5 */
 #define UPSTREAM_IN_MAX (80u * 1024)  /* a response head, or trailers */
 #define UPSTREAM_OUT_MAX (512u * 1024) /* a request head with its values; bodies stay far below */
 
@@ -40,6 +41,7 @@ struct upstream_key {
 	uint16_t port;
 	bool tls;
 	bool private;	    /* special addresses were allowed by the rule */
+	bool certified;	    /* the rule has a certificate for it, should it ask */
 	enum upstream_http http;
 };
 
@@ -57,7 +59,8 @@ enum upstream_state {
 };
 
 struct upstreams;
-/* Something happened that the owner should look at. May drop the upstream. */
+/* Something happened that the owner should look at: it is connected, wants a certificate, is its owner's, is dead, or
+ * can be read or written. May drop the upstream. */
 typedef void upstream_fn(void *owner);
 
 struct upstream {
@@ -75,6 +78,7 @@ struct upstream {
 	struct upstream *leader;	/* DIAL: waits for this one to be connected */
 	struct upstream_list waiting;	/* for this one */
 	bool offered_http2;
+	bool wants_certificate; /* HANDSHAKE: verified, and waits for upstream_certificate() */
 	struct upstream *next, *before; /* in the list of its state: dialling, waiting or idle */
 	struct upstream *chain;		/* idle: same bucket */
 	uint64_t idle_since_ms;
@@ -92,6 +96,8 @@ struct upstream *upstream_take(struct upstreams *p, const struct upstream_key *k
  * state may already be DEAD. */
 int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uint8_t (*addrs)[16],
 		  uint32_t count, void *owner, upstream_fn *fn, struct upstream **ret) must_check;
+/* What it wanted (tls.h: tls_certificate()); it may be BUSY or DEAD then. */
+void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len);
 /* Nothing has come since it was parked, and it has not been closed. */
 bool upstream_alive(struct upstream *u);
 /* The owner has read its response to the end: kept for the next. */

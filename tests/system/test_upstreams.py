@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import AUTH, audit, curl, reason
+from helpers import AUTH, audit, curl, holds_key, reason
 from lab import Daemon, Lab, run
 
 PINNED, MUTUAL = "pinned.lab-host.com", "mutual.lab-host.com"
@@ -37,7 +37,7 @@ server {{ listen 203.0.113.23:443 ssl; ssl_certificate {lab.dir}/other.pem; ssl_
 def lab():
     with Lab() as made:
         up_servers(made)
-        Daemon(made).start()
+        Daemon(made, proxy={"workers": 1}, upstream={"extra_ca_file": f"{made.dir}/other.pem"}).start()
         made.setup()
         made.must("workspace", "allowlist", "remove", "api.stripe.com", "wrong-name.lab-host.com")
         made.must("workspace", "allowlist", "add", "--upgrade", "api.stripe.com", "wrong-name.lab-host.com", PINNED)
@@ -93,3 +93,88 @@ def test_upgrade_refusals(lab):
     assert (status, reason(body)) == (403, "secret_not_for_host"), body
     status, body, _ = curl(lab, "http://wrong-name.lab-host.com/")
     assert status == 502 and "certificate" in body, body
+
+
+# ---- certificates ----
+
+def set_certificate(lab, name, pem, host):
+    lab.must("secrets", "set", name, "--slot", "client_cert", "--host", host, input=pem)
+
+
+def pem_of(lab):
+    return (lab.private / "client.key").read_text() + (lab.private / "client.pem").read_text()
+
+
+def test_client_certificate(lab):
+    """It is read when a verified upstream asks for it, for the handshake; a resumed session needs it no more."""
+    d = lab.daemons[0]
+    set_certificate(lab, "CORP_CERT", pem_of(lab), MUTUAL)
+    lab.must("workspace", "allowlist", "add", MUTUAL)
+    assert curl(lab, f"https://{MUTUAL}/")[0] == 400  # no rule shows it
+    lab.must("workspace", "allowlist", "remove", MUTUAL)
+    lab.must("workspace", "allowlist", "add", "--client-cert", "CORP_CERT", MUTUAL)
+    reads = d.reads()
+    p = lab.agent("sh", "-c", f"curl -sS -m 10 https://{MUTUAL}/; curl -sS -m 10 https://{MUTUAL}/")
+    first, second = p.stdout.splitlines()
+    assert "[CN=corporate 9] . " in first and "[CN=corporate 9] r " in second, (p.stdout, p.stderr)
+    assert d.reads() == reads + 1
+    said = audit(d, kind="decision", host=MUTUAL, verdict="allow")[-1]
+    assert said["secrets"] == ["CORP_CERT"], said
+    listed = lab.must("workspace", "allowlist", "list").stdout
+    assert "client-cert=CORP_CERT" in listed
+
+
+def test_client_certificate_refusals(lab):
+    lab.must("workspace", "allowlist", "add", "--client-cert", "NO_SUCH", "other-db.lab-host.com")
+    status, body, _ = curl(lab, "https://other-db.lab-host.com/")
+    assert (status, reason(body)) == (403, "secret_unknown"), body
+    set_certificate(lab, "NO_SUCH", pem_of(lab), "api.stripe.com")
+    status, body, _ = curl(lab, "https://other-db.lab-host.com/")
+    assert (status, reason(body)) == (403, "secret_not_for_host"), body
+    lab.must("secrets", "set", "NO_SUCH", "--slot", "header", "--host", "other-db.lab-host.com", input="x" * 20)
+    status, body, _ = curl(lab, "https://other-db.lab-host.com/")
+    assert (status, reason(body)) == (403, "secret_slot_not_allowed"), body
+    # As a header it goes nowhere, not even to its own host.
+    status, body, _ = curl(lab, f"https://{MUTUAL}/", "-H", "X-Key: agentsecrets://CORP_CERT")
+    assert (status, reason(body)) == (403, "secret_slot_not_allowed"), body
+    lab.must("workspace", "allowlist", "remove", "other-db.lab-host.com")
+    p = lab.cli("secrets", "set", "BOTH", "--slot", "client_cert", "--slot", "header", "--host", MUTUAL, input="x")
+    assert p.returncode == 1 and "no other" in p.stderr, p.stderr
+
+
+@pytest.mark.parametrize("what", ["no pem", "certificate alone", "key alone", "another key"])
+def test_client_certificate_that_is_none(lab, what):
+    p = lab.private
+    pem = {"no pem": "hello", "certificate alone": (p / "client.pem").read_text(), "key alone": (p / "client.key").read_text(),
+           "another key": (p / "client.pem").read_text() + (p / "good.key").read_text()}[what]
+    set_certificate(lab, "CORP_CERT", pem, MUTUAL)
+    status, body, _ = curl(lab, f"https://{MUTUAL}/")
+    assert status >= 500 and reason(body) == "vault_unavailable" or "vault" in body, (status, body)
+    assert "BEGIN" not in body and holds_key(lab, body) == []
+    set_certificate(lab, "CORP_CERT", pem_of(lab), MUTUAL)
+    assert curl(lab, f"https://{MUTUAL}/")[0] == 200
+
+
+def test_more_cas(lab):
+    """extra_ca_file adds to ca_file."""
+    lab.must("workspace", "allowlist", "add", "other-db.lab-host.com")
+    status, body, p = curl(lab, "https://other-db.lab-host.com/")
+    assert status == 200 and "other-db.lab-host.com:443" in body, (body, p.stderr)
+    assert curl(lab, "https://files.lab-host.com/hello")[0] == 200
+    lab.must("workspace", "allowlist", "remove", "other-db.lab-host.com")
+
+
+# ---- two address families ----
+
+def test_a_family_that_does_not_answer(lab):
+    """The one address swallows packets: the other is tried a quarter of a second later, and serves."""
+    # The IPv4 address, which comes first, is silent.
+    run("ip", "-n", lab.ns("net"), "addr", "del", "203.0.113.13/32", "dev", "lo")
+    run("ip", "-n", lab.ns("net"), "route", "add", "blackhole", "203.0.113.13/32")
+    try:
+        status, body, p = curl(lab, "https://files.lab-host.com/hello", "-w", "%{time_total}\n%{http_code}")
+        assert status == 200 and body.startswith("hello\n"), p.stderr
+        assert 0.2 < float(body.split()[1]) < 5, body
+    finally:
+        run("ip", "-n", lab.ns("net"), "route", "del", "blackhole", "203.0.113.13/32")
+        run("ip", "-n", lab.ns("net"), "addr", "add", "203.0.113.13/32", "dev", "lo")

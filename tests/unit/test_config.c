@@ -88,6 +88,9 @@ static void defaults(void **state)
 	assert_int_equal(c.idle_timeout_s, 300);
 	assert_int_equal(c.tunnel_idle_timeout_s, 3600);
 	assert_int_equal(c.dns_lease_grace, 60);
+	assert_int_equal(c.resolve_timeout_s, 30);
+	assert_int_equal(c.tls_timeout_s, 15);
+	assert_string_equal(c.extra_ca_file, "");
 	assert_int_equal(c.response_timeout_s, 600);
 	assert_int_equal(c.body_max, 1048576);
 	assert_int_equal(c.credential_lease_s, 0);

@@ -564,7 +564,7 @@ static void start_proxy(void)
 	struct config c = {.proxy_user = {65534, 65534}, .max_connections = 400, .per_guard_connections = 300,
 			   .connect_timeout_s = 3, .head_timeout_s = 2, .idle_timeout_s = 30,
 			   .response_timeout_s = 3, .body_max = 100000, .tunnel_idle_timeout_s = 30,
-			   .explicit_port = EXPLICIT};
+			   .explicit_port = EXPLICIT, .resolve_timeout_s = 3, .tls_timeout_s = 3};
 	struct rpc_audit_key k = {.writer = "proxy0"};
 	struct rpc_listener l = {.kind = RPC_LISTENER_PROXY, .family = AF_INET};
 	int pair[2], listener, ca;

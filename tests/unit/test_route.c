@@ -24,6 +24,7 @@ static struct rules_rule rule_list[] = { /* sorted by host and port */
 	{.host = "tls.example", .port = 443, .mode = RULES_INSPECT},
 	{.host = "tun.example", .port = 80, .mode = RULES_TUNNEL},
 	{.host = "tun.example", .port = 443, .mode = RULES_TUNNEL},
+	{.host = "up.example", .port = 8443, .mode = RULES_INSPECT, .upgrade = true, .method_count = 2, .methods = get_only},
 };
 static const struct rules list = {.workspace = "w", .rule_count = ARRAY_SIZE(rule_list), .rules = rule_list};
 static const struct rules empty = {.workspace = "w"};
@@ -234,6 +235,34 @@ static void test_request_plain(void **state)
 	request(transparent(false, 8443, NULL), "GET /", "api.example:8443", REASON_NONE);
 }
 
+/* A plain request becomes the one over TLS before anything is judged. */
+static void test_request_upgraded(void **state)
+{
+	struct route_ask a = transparent(false, 80, NULL);
+
+	(void)state;
+	a.references = true;
+	request(a, "GET /a", "up.example", REASON_NONE);
+	assert_true(got.upgraded);
+	assert_int_equal(got.port, 8443);
+	assert_int_equal(got.scheme, HTTP1_SCHEME_HTTPS);
+	request(a, "GET /a", "up.example:80", REASON_NONE);
+	request(a, "GET http://up.example/a", "up.example", REASON_NONE);
+	request(a, "POST /a", "up.example", REASON_POLICY);
+	request(a, "GET /a", "up.example:8443", REASON_SNI_HOST);
+	request(a, "GET /a", "other.example", REASON_DOMAIN);
+	request(a, "GET /a", "api.example", REASON_NON_HTTPS);
+	assert_false(got.upgraded);
+	/* at any other port it is what it is */
+	request(transparent(false, 8443, NULL), "GET /a", "up.example:8443", REASON_NONE);
+	assert_false(got.upgraded);
+	request(transparent(false, 8080, NULL), "GET /a", "up.example:8080", REASON_POLICY);
+	/* over TLS nothing changes */
+	request(transparent(true, 8443, "up.example"), "GET /a", "up.example:8443", REASON_NONE);
+	assert_false(got.upgraded);
+	request(transparent(true, 80, "up.example"), "GET /a", "up.example:80", REASON_POLICY);
+}
+
 static void test_request_address(void **state)
 {
 	struct route_ask a = transparent(false, 8080, NULL);
@@ -378,6 +407,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),		cmocka_unit_test(test_open_connect),
 		cmocka_unit_test(test_request_tls),	cmocka_unit_test(test_request_plain),
+		cmocka_unit_test(test_request_upgraded),
 		cmocka_unit_test(test_request_address), cmocka_unit_test(test_request_connect),
 		cmocka_unit_test(test_request_absolute), cmocka_unit_test(test_request_url),
 		cmocka_unit_test(test_methods_paths),
