@@ -18,6 +18,8 @@ BY_CURL = [
     ("secret that does not exist", (STRIPE, "-H", "Authorization: Bearer agentsecrets://NO_SUCH"), "secret_unknown"),
     ("slot that is not open: query", (f"{STRIPE}?key={REF}",), "secret_slot_not_allowed"),
     ("slot that is not open: query, encoded", (f"{STRIPE}?key=agentsecrets%3A%2F%2FSTRIPE_KEY",), "secret_slot_not_allowed"),
+    ("slot that is not open: path", ("https://api.stripe.com/v1/agentsecrets%3A%2F%2FSTRIPE_KEY/x",), "secret_slot_not_allowed"),
+    ("two secrets, one of another host", (STRIPE, *AUTH, "-H", "X-Key: agentsecrets://GIT_TOKEN"), "secret_not_for_host"),
     ("private answer for an allowed name", ("https://inside.lab-host.com/", *AUTH), "ssrf_protection_blocked"),
     ("metadata answer for an allowed name", ("https://metadata.lab-host.com/", *AUTH), "ssrf_protection_blocked"),
     ("loopback answer for an allowed name", ("https://loop.lab-host.com/", *AUTH), "ssrf_protection_blocked"),
@@ -58,6 +60,19 @@ def test_malformed_request_reads_nothing(world, host, sni, request_, why):
     assert why is None or said == why, answer
     assert d.reads() == before
     assert len(world.requests()) == upstream, "it reached an upstream"
+
+
+@pytest.mark.parametrize("args", [("-H", "X-Any: {key}"), ("-u", "{key}:"), ("-H", "Cookie: a={key}"), ("--json", '{{"a":"{key}"}}'),
+                                  ("--data-binary", "{key}"), ("--url-query", "k={key}")])
+def test_a_value_written_out_reads_nothing(world, args):
+    d = world.daemons[0]
+    before, upstream = d.reads(), len(world.requests(host="files.lab-host.com"))
+    args = [a.format(key=world.keys["STRIPE_KEY"]) for a in args]
+    status, body, p = curl(world, "https://files.lab-host.com/hello", *args)
+    assert (status, reason(body)) == (403, "secret_value_in_request"), (status, body, p.stderr)
+    assert d.reads() == before
+    # a body that goes by is cut: nginx may see the head of such a request, and no more
+    assert all(q["status"] != 200 for q in world.requests(host="files.lab-host.com")[upstream:])
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "10.0.1.5", "127.0.0.1", "[::1]", "[fd00:ec2::254]", "192.168.1.1",

@@ -37,11 +37,13 @@ def slots(world):
     def seen():
         return [json.loads(line) for line in log.read_text().splitlines()]
 
+    agent = world.agent_start("/usr/bin/python3", str(PEERS / "asks.py"), workspace=W, stdin=subprocess.PIPE)
+
     def asks(*list_):
-        """Statuses and bodies; the agent is a Python program under `run`."""
-        p = world.agent("/usr/bin/python3", str(PEERS / "asks.py"), workspace=W, input=json.dumps(list_))
-        assert p.returncode == 0, p.stderr
-        return json.loads(p.stdout)
+        """Statuses and bodies; the agent is one Python program under `run`, from the first test to the last."""
+        agent.stdin.write(json.dumps(list_).encode() + b"\n")
+        agent.stdin.flush()
+        return json.loads(agent.stdout.readline() or agent.stderr.read())
 
     def one(**ask):
         """What the server decoded of one request that is allowed."""
@@ -61,7 +63,9 @@ def slots(world):
         assert (len(seen()), world.daemons[0].reads()) == (before, reads)
 
     yield SimpleNamespace(world=world, secret=secret, seen=seen, asks=asks, one=one, never=never, daemon=world.daemons[0])
-    world.must("workspace", "delete", W)
+    agent.stdin.close()
+    agent.wait(20)
+    wait_for("the guard's end", lambda: world.cli("workspace", "delete", W).returncode == 0)
     server.kill()
 
 
