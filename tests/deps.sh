@@ -16,7 +16,7 @@ build=(gcc:gcc make:make clang:clang llvm:llvm-strip bpftool:bpftool libc6-dev l
 demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpdump:tcpdump openssl:openssl ca-certificates curl:curl
 	git:git python3)
 # shellcheck disable=SC2034
-check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 golang-go:go golang-google-grpc-dev nodejs:node npm:npm fcgiwrap:fcgiwrap procps
+check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 python3-aiohttp wget:wget openjdk-17-jdk-headless:java cargo:cargo rustc:rustc librust-ureq-dev golang-go:go golang-google-grpc-dev nodejs:node npm:npm fcgiwrap:fcgiwrap procps
 	postgresql-15 postgresql-client-15 redis-server:redis-server redis-tools:redis-cli openssh-server openssh-client:ssh
 	gnome-keyring:gnome-keyring-daemon libsecret-tools:secret-tool dbus-daemon:dbus-run-session gdb:gcore
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev)

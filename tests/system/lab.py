@@ -46,6 +46,7 @@ HOSTS = {
     "b.a.wild-host.com": ("203.0.113.14", "2001:db8:1:2::14"),
     "wild-host.com": ("203.0.113.14", "2001:db8:1:2::14"),
     "wrong-name.lab-host.com": ("203.0.113.15", "2001:db8:1:2::15"),
+    "api.anthropic.com": ("203.0.113.16", "2001:db8:1:2::16"),  # HTTP/2 and HTTP/1.1, answers in events
     "pinned.lab-host.com": ("203.0.113.20", "2001:db8:1:2::20"),
     "mutual.lab-host.com": ("203.0.113.21", "2001:db8:1:2::21"),
     "db.lab-host.com": ("203.0.113.22", "2001:db8:1:2::22"),
@@ -61,7 +62,7 @@ HOSTS = {
 DNS = "203.0.113.53"
 # No packet may ever reach these.
 TRAPS = ("169.254.169.254", "10.0.1.5", "fd00:ec2::254", "203.0.113.66", "2001:db8:1:2::66")
-NGINX = tuple(f"203.0.113.{n}" for n in (*range(10, 16), 24, 25)) + tuple(f"2001:db8:1:2::{n}" for n in (*range(10, 16), 24, 25))
+NGINX = tuple(f"203.0.113.{n}" for n in (*range(10, 17), 24, 25)) + tuple(f"2001:db8:1:2::{n}" for n in (*range(10, 17), 24, 25))
 PUBLIC = ("198.51.100.0/24", "203.0.113.0/24", "2001:db8:1::/48")
 LINKS = {  # namespace: (its address, the address of `net`), IPv4 and IPv6
     "box": (("198.51.100.2/25", "198.51.100.1/25"), ("2001:db8:1:1::2/64", "2001:db8:1:1::1/64")),
@@ -535,6 +536,21 @@ class Lab:
         customer = '{"id":"cus_1","object":"customer","email":"a@example.com"}'
         chat = ('{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{"index":0,'
                 '"finish_reason":"stop","message":{"role":"assistant","content":"hello from upstream"}}]}')
+        told = "".join(f"data: {json.dumps({'id': 'c', 'object': 'chat.completion.chunk', 'created': 1, 'model': 'm', 'choices': [{'index': 0, 'delta': {'content': t}}]})}\n\n"
+                       for t in ("hello ", "from ", "upstream")) + "data: [DONE]\n\n"
+        said = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in (
+            {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
+                                                  "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello from "}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "upstream"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 3}},
+            {"type": "message_stop"}))
+        (p / "events").mkdir()
+        (p / "events" / "completions").write_text(told)
+        (p / "events" / "messages").write_text(said)
+        events = f"alias {p}/events/; default_type text/event-stream; error_page 405 =200 $uri;"
         (p / "nginx.conf").write_text(f"""
 user root; worker_processes 2; pid {p}/nginx.pid; error_log {p}/nginx.err warn; worker_rlimit_nofile 8192;
 events {{ worker_connections 2048; }}
@@ -555,6 +571,10 @@ location = /v1/customers {{ if ($stripe_ok = 0) {{ return 401; }} {say} '{custom
 """) + server("api.openai.com", f"""
 location / {{ if ($openai_ok = 0) {{ return 401 '{{"error":{{"message":"Incorrect API key provided"}}}}'; }} {say} '{{"object":"list","data":[]}}'; }}
 location = /v1/chat/completions {{ if ($openai_ok = 0) {{ return 401; }} {say} '{chat}'; }}
+location /stream/chat/ {{ if ($openai_ok = 0) {{ return 401; }} {events} }}
+""") + server("api.anthropic.com", http2=" http2", body=f"""
+location / {{ return 404; }}
+location /v1/ {{ if ($http_x_api_key !~ "^sk-ant-real-") {{ return 401; }} {events} }}
 """) + server("github.com", f"""
 location / {{ if ($git_ok = 0) {{ add_header WWW-Authenticate 'Basic realm="lab"' always; return 401; }}
   fastcgi_param SCRIPT_FILENAME /usr/lib/git-core/git-http-backend; fastcgi_param GIT_PROJECT_ROOT {p}/git;
