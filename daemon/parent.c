@@ -22,6 +22,7 @@
 #include "workspaces.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,7 +150,8 @@ static void parent_lost(struct parent *p)
 		return;
 	en.count = s[EG_STAT_EVENTS_LOST] - s[EG_STAT_EVENTS_TOLD];
 	if (parent_audit(p, &en) == 0 && enforce_told(p->en, s[EG_STAT_EVENTS_LOST]) < 0)
-		log_error("the kernel did not take note of lost events told; they will be told again");
+		log_error(
+			"the kernel did not take note of lost events told; they will be told again");
 }
 
 /* ---- loop ---- */
@@ -428,7 +430,8 @@ static int parent_kernel(struct parent *p, struct err *e)
 	int rc = held ? cgroup_prepare(&p->cfg, &p->listen_cgroup, e) : -ENOMEM;
 
 	if (rc == 0)
-		rc = enforce_open_held(&p->cfg, p->listen_cgroup, held, parent_held(p, held), &p->en, e);
+		rc = enforce_open_held(&p->cfg, p->listen_cgroup, held, parent_held(p, held),
+				       &p->en, e);
 	if (rc < 0)
 		return rc;
 	return loop_watch(&p->loop, enforce_events_fd(p->en),
@@ -487,7 +490,8 @@ static struct parent *parent_new(void)
 
 	if (!p)
 		return NULL;
-	p->watch_fd = p->signal_fd = p->lock_fd = p->control_fd = p->listen_cgroup = p->loop.epfd = -1;
+	p->watch_fd = p->signal_fd = p->lock_fd = p->control_fd = p->listen_cgroup = p->loop.epfd =
+		-1;
 	p->state_dir = p->run_dir = p->workspaces_dir = p->trust_dir = -1;
 	p->vault_dir = p->guards_dir = p->current_dir = p->tls_dir = -1;
 	for (i = 0; i < PROC_MAX; i++)
@@ -516,6 +520,8 @@ int parent_main(const char *config_file)
 			log_info("ready: control socket %s%s", p->cfg.control,
 				 p->initialised ? ""
 						: "; there is no vault yet: agentsecrets init");
+			/* Loading the programs took the kernel's type information: most of the heap is empty now. */
+			(void)malloc_trim(0);
 			rc = loop_run(&p->loop);
 		}
 		if (rc < 0)
