@@ -264,6 +264,26 @@ static int attach_list(struct attach *a, int dir, pid_t **ret, size_t *count)
 	return 0;
 }
 
+static bool attach_pidns(pid_t pid, char out[64])
+{
+	char path[32];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	n = readlink(path, out, 63);
+	out[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+/* In the process's own pid namespace, which is not ours: a container has one, whatever its cgroup is called. */
+static bool attach_contained(const struct attach *a, pid_t pid)
+{
+	char ours[64], theirs[64], one[64];
+
+	return attach_pidns(getpid(), ours) && attach_pidns(a->ask->pid, theirs) && attach_pidns(pid, one) &&
+	       strcmp(ours, theirs) != 0 && strcmp(theirs, one) == 0;
+}
+
 /* Brings those of a container into the tree; of any other cgroup, those whose parent has ended since the process was
  * started: nobody else can have started them there. False: others live in it. */
 static bool attach_embrace(struct attach *a, const pid_t *pids, size_t count, bool container)
@@ -276,7 +296,7 @@ static bool attach_embrace(struct attach *a, const pid_t *pids, size_t count, bo
 
 		if (!p || p->in)
 			continue;
-		if (container ||
+		if (container || attach_contained(a, pids[i]) ||
 		    (root && root->ppid != 1 && p->ppid == 1 && p->start >= root->start))
 			p->in = true;
 	}

@@ -13,18 +13,25 @@
 #include "workspaces.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 static bool guards_unix_path(const char *path, struct enforce_exempt *out, struct err *e)
 {
 	auto_close int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct stat st, mounts;
+	struct statfs fs;
 
 	if (sockpath_find(top, path, &st, e) < 0)
 		return false;
+	if (statfs(path, &fs) == 0 && (unsigned long)fs.f_type == OVERLAYFS_SUPER_MAGIC)
+		return err_set(e, -ENOTSUP,
+			       "%s is on an overlay file system, whose inodes say nothing; put it on another",
+			       path) == 0;
 	*out = (struct enforce_exempt){
 		.key = {.kind = EG_UNIX_INODE, .dev = sockpath_dev(st.st_dev), .id = st.st_ino}};
 	if (stat("/proc/self/ns/mnt", &mounts) != 0)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs groups of tests that are built already and counts them: unit, bpf, fuzz, system.
+"""Runs groups of tests that are built already and counts them: unit, bpf, fuzz, system, kernels.
 
     tests/check.py GROUP... [pytest's -k expression, with system alone]
 
@@ -129,7 +129,25 @@ def system(tally, rest):
         tally.fail(f"tests/system/run.sh (status {p.returncode})")
 
 
-GROUPS = {"unit": unit, "bpf": bpf, "fuzz": fuzz, "system": system}
+def kernels(tally, _):
+    # Those that claims are made for, and the one that must be refused; `make kernels` runs more.
+    p = subprocess.run(["tests/kernels/run.sh", "6.12", "6.1", "5.10"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, env=dict(os.environ, KERNELS_KEEP_RESULTS="1"))
+    failed = 0
+    for line in p.stdout.decode(errors="replace").splitlines():
+        if line.startswith("not ok "):
+            failed += 1
+            tally.fail("kernel " + line.removeprefix("not ok "))
+        elif line.startswith("ok "):
+            tally.passed += 1
+            print("kernel " + line.removeprefix("ok "))
+        elif p.returncode:
+            print(line)
+    if p.returncode and not failed:
+        tally.fail(f"tests/kernels/run.sh (status {p.returncode})")
+
+
+GROUPS = {"unit": unit, "bpf": bpf, "fuzz": fuzz, "system": system, "kernels": kernels}
 
 
 def main():

@@ -49,7 +49,7 @@
 #define EXPLICIT 8765
 #define WAIT_MS 2000
 #define QUIET_MS 300 /* how long nothing must come */
-#define STORM 3000   /* connections of each agent in the two-namespace test */
+#define STORM (getenv("STORM") ? (uint32_t)atoi(getenv("STORM")) : 3000u) /* connections of each agent in the two-namespace test */
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262

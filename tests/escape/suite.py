@@ -33,14 +33,13 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent / "system"))
 
 import lab as lab_module  # noqa: E402
-from lab import LINKS, NOBODY, Daemon, Lab, cgroup2_mount, run, wait_for  # noqa: E402
+from lab import LINKS, NOBODY, SLOW, Daemon, Lab, cgroup2_mount, run, wait_for  # noqa: E402
 
 PROGRAM = lab_module.BUILD.resolve() / "release" / "tests" / "escape" / "escape"
 RESULTS, TABLE = HERE / "results", HERE / "results.md"
 MODES = {1: "control-user", 2: "control-root", 3: "run-user", 4: "run-root", 5: "wall-user", 6: "wall-root", 7: "attach-user", 8: "attach-root"}
 GUARDED = {m: name for m, name in MODES.items() if m > 2}
 SETUP_WAY = 255
-SLOW = int(os.environ.get("ESCAPE_SLOW", "1"))  # factor on time limits, for emulated machines
 WAIT = 1200 if SLOW == 1 else 3500  # milliseconds that a listener waits for somebody from outside
 
 # Without these no other answer is worth anything: a blind sniffer fails the suite.

@@ -1,7 +1,7 @@
 /* forks.c: a chain of processes, each of which forks the next and ends, sending a datagram on the way: over a socket that
  * all of them inherited and over one of its own. For tests of `cgroup attach`.
  *
- * usage: forks ADDRESS PORT COUNTER-FILE [WAIT-US]	the file holds the number of links so far, as 8 bytes
+ * usage: forks ADDRESS PORT COUNTER-FILE [WAIT-US [CHAINS]]	the file holds the number of links so far, as 8 bytes
  *
  * The first process stays and is its links' parent once theirs has ended. It ends all when standard input does.
  */
@@ -36,7 +36,7 @@ static void chain(int inherited, useconds_t pause)
 	while (!shared->stop && shared->links < LINKS_MAX) {
 		int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
-		shared->links++;
+		(void)__atomic_fetch_add(&shared->links, 1, __ATOMIC_RELAXED);
 		say(inherited);
 		say(fd);
 		close(fd);
@@ -63,8 +63,9 @@ int main(int argc, char **argv)
 	(void)signal(SIGCHLD, SIG_IGN);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	inherited = socket(AF_INET, SOCK_DGRAM, 0);
-	if (fork() == 0)
-		chain(inherited, argc > 4 ? (useconds_t)atoi(argv[4]) : 500);
+	for (int i = argc > 5 ? atoi(argv[5]) : 1; i > 0; i--)
+		if (fork() == 0)
+			chain(inherited, argc > 4 ? (useconds_t)atoi(argv[4]) : 500);
 	(void)puts("ready");
 	(void)fflush(stdout);
 	while (read(0, &c, 1) > 0)
