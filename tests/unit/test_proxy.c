@@ -271,6 +271,38 @@ static void respond_chunked(struct stream *s, const char *p, size_t len)
 	(void)stream_print(s, "0\r\nX-Trailer: yes\r\n\r\n");
 }
 
+/* The value in two pieces of a message with a ping between them; then what came comes back, unmasked, frame by frame. */
+static void serve_websocket(struct stream *s, const char *head, char *have, size_t have_len)
+{
+	static const char frames[] = "\x01\x0cxxsk-live-01\x89\x01p\x00\x00\x80\x10" "23456789abcdefyy\x81\x04last";
+	uint8_t in[70000];
+	size_t len = have_len;
+	int n = 1;
+
+	memcpy(in, have, have_len);
+	(void)stream_print(s, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n%sX-Seen: %s\r\n\r\n",
+			   strstr(head, " /ws-ext") ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
+			   strcasestr(head, "sec-websocket-extensions") ? "extensions" : "none");
+	(void)stream_write(s, frames, sizeof(frames) - 1);
+	while (n > 0) {
+		while (len >= 6 && len >= 6 + (size_t)(in[1] & 0x7f)) { /* short ones only */
+			size_t size = in[1] & 0x7f;
+
+			for (size_t i = 0; i < size; i++)
+				in[6 + i] ^= in[2 + i % 4];
+			in[1] &= 0x7f;
+			(void)stream_write(s, in, 2);
+			(void)stream_write(s, in + 6, size);
+			if ((in[0] & 15) == 8)
+				return;
+			memmove(in, in + 6 + size, len - 6 - size);
+			len -= 6 + size;
+		}
+		n = stream_read(s, in + len, (int)(sizeof(in) - len));
+		len += n > 0 ? (size_t)n : 0;
+	}
+}
+
 /* False: the connection ends. */
 static bool serve_request(struct stream *s, char *head, char *have, size_t have_len)
 {
@@ -295,6 +327,10 @@ static bool serve_request(struct stream *s, char *head, char *have, size_t have_
 	}
 	if (strstr(head, " /cut")) {
 		(void)stream_print(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf");
+		return false;
+	}
+	if (strstr(head, " /ws")) {
+		serve_websocket(s, head, have, have_len);
 		return false;
 	}
 	if (strcasestr(head, "expect: 100-continue"))
@@ -1851,6 +1887,73 @@ static void test_proxy_endpoint(void **state)
 	close_client(c);
 }
 
+/* ---- tests: websocket ---- */
+
+static void wait_for_none(void);
+
+#define WEBSOCKET(path, more)                                                                      \
+	"GET " path " HTTP/1.1\r\n" AT(HOST) "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"      \
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" more "\r\n"
+
+/* Waits for exactly these bytes. */
+static void comes(struct client *c, const void *bytes, size_t len)
+{
+	while (c->len < len && fill(c))
+		;
+	assert_true(c->len >= len);
+	assert_memory_equal(c->in, bytes, len);
+	eat(c, len);
+}
+
+static void test_websocket(void **state)
+{
+	static const char first[] = "\x01\x0cxx**********\x89\x01p\x00\x00\x80\x10**************yy\x81\x04last";
+	static const char up[] = "\x81\x85\1\2\3\4iglhn\x8a\x80\0\0\0\0", back[] = "\x81\5hello\x8a\0";
+	static const char bye[] = "\x88\x82\0\0\0\0\3\xe8", bye_back[] = "\x88\2\3\xe8";
+	struct client *c = open_client(HOST, T.tls_port);
+	size_t i;
+
+	(void)state;
+	audit_mark();
+	assert_int_equal(ask(c, WEBSOCKET("/ws", "X-Key: agentsecrets://API_KEY\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"), T.tls_port), 101);
+	assert_non_null(strstr(T.sh->last, "X-Key: " VALUE));
+	assert_non_null(strstr(T.sh->last, "\r\nUpgrade: websocket\r\n"));
+	assert_non_null(strstr(R.head, "\r\nConnection: Upgrade\r\n"));
+	assert_non_null(strstr(R.head, "X-Seen: none"));
+	comes(c, first, sizeof(first) - 1);
+	for (i = 0; i < 3; i++) {
+		assert_true(stream_write(&c->s, up, sizeof(up) - 1));
+		comes(c, back, sizeof(back) - 1);
+	}
+	for (i = 0; i < sizeof(up) - 1; i++)
+		assert_true(stream_write(&c->s, up + i, 1));
+	comes(c, back, sizeof(back) - 1);
+	assert_true(stream_write(&c->s, bye, sizeof(bye) - 1));
+	comes(c, bye_back, sizeof(bye_back) - 1);
+	assert_false(fill(c));
+	close_client(c);
+	audit_has("\"status\":101");
+	audit_has("\"redacted\":1");
+	/* A client that leaves; one that breaks the rules; an upstream that takes up what it was not offered; one that says no. */
+	c = open_client(HOST, T.tls_port);
+	assert_int_equal(ask(c, WEBSOCKET("/ws", ""), T.tls_port), 101);
+	close_client(c);
+	c = open_client(HOST, T.tls_port);
+	assert_int_equal(ask(c, WEBSOCKET("/ws", ""), T.tls_port), 101);
+	comes(c, first, sizeof(first) - 1);
+	assert_true(stream_write(&c->s, "\x81\x02hi", 4));
+	comes(c, "\x88\x02\x03\xea", 4);
+	assert_false(fill(c));
+	close_client(c);
+	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/ws-ext", "")), 502);
+	assert_non_null(strstr(R.body, "\"upstream_bad_response\""));
+	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/echo", "")), 200);
+	/* Nobody asked for it. */
+	assert_int_equal(ask_once(HOST, T.tls_port, "GET /ws HTTP/1.1\r\n" AT(HOST) "\r\n"), 502);
+	assert_int_equal(ask_once(DENIED, T.tls_port, WEBSOCKET("/ws", "")), 403);
+	wait_for_none();
+}
+
 /* ---- tests: limits ---- */
 
 static int open_files(void)
@@ -2092,6 +2195,7 @@ int main(void)
 		cmocka_unit_test(test_connect_targets),
 		cmocka_unit_test(test_absolute),
 		cmocka_unit_test(test_proxy_endpoint),
+		cmocka_unit_test(test_websocket),
 		cmocka_unit_test(test_no_leak),
 		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_limits),
