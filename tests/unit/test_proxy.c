@@ -1908,7 +1908,7 @@ static void comes(struct client *c, const void *bytes, size_t len)
 static void test_websocket(void **state)
 {
 	static const char first[] = "\x01\x0cxx**********\x89\x01p\x00\x00\x80\x10**************yy\x81\x04last";
-	static const char up[] = "\x81\x85\1\2\3\4iglhn\x8a\x80\0\0\0\0", back[] = "\x81\5hello\x8a\0";
+	static const char up[] = "\x81\x85\1\2\3\4igohn\x8a\x80\0\0\0\0", back[] = "\x81\5hello\x8a\0";
 	static const char bye[] = "\x88\x82\0\0\0\0\3\xe8", bye_back[] = "\x88\2\3\xe8";
 	struct client *c = open_client(HOST, T.tls_port);
 	size_t i;
