@@ -87,7 +87,7 @@ static json_t *number_text(const json_t *obj, const char *key)
 int cmd_workspace_list(struct cli *c)
 {
 	static const char *const heads[] = {"WORKSPACE", "CURRENT", "RULES", "SECRETS", "GUARDS", "VERSION",
-					    "OWNER"};
+					    "OWNER", "VALUES"};
 	auto_json json_t *a = NULL, *rows = json_array();
 	const json_t *w;
 	struct err e = {""};
@@ -101,11 +101,12 @@ int cmd_workspace_list(struct cli *c)
 		const struct passwd *pw = getpwuid((uid_t)client_number(w, "owner"));
 
 		(void)json_array_append_new(
-			rows, json_pack("[s,s,o,o,o,o,o]", client_text(w, "workspace"),
+			rows, json_pack("[s,s,o,o,o,o,o,s]", client_text(w, "workspace"),
 					json_is_true(json_object_get(w, "current")) ? "yes" : "",
 					number_text(w, "rules"), number_text(w, "secrets"),
 					number_text(w, "guards"), number_text(w, "version"),
-					pw ? json_string(pw->pw_name) : number_text(w, "owner")));
+					pw ? json_string(pw->pw_name) : number_text(w, "owner"),
+					client_text(w, "backend")));
 	}
 	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
 	return show_end();

@@ -1,6 +1,7 @@
 /* commands.c: see commands.h.
  *
- *	run ──fork──► running ──pidfd says it ended, or its time is over──► group killed, reaped, the keeper told
+ *	run ──fork──► running ──pidfd: it has ended──► group killed, reaped, the keeper told
+ *	                 └──its time is over──► group killed, the keeper told ──pidfd──► reaped
  *
  * The group is killed before its leader is reaped, so that its number is still the leader's.
  */
@@ -187,23 +188,37 @@ static int commands_start(struct parent *p, struct command_run *r, const json_t 
 	return rc;
 }
 
-/* Kills what is left, reaps, tells. why: 0, or that it was not let go on. */
+static void commands_kill(const struct command_run *r)
+{
+	if (r->pid <= 0)
+		return;
+	(void)kill(-r->pid, SIGKILL);
+	(void)kill(r->pid, SIGKILL); /* where it has not come to setsid() yet */
+}
+
+/* It has ended, or never ran (why: the reason): what is left of it is killed, it is reaped, the keeper told. */
 static void commands_over(struct parent *p, struct command_run *r, int why)
 {
 	int status = 0, code;
 
-	if (r->pid > 0) {
-		(void)kill(-r->pid, SIGKILL);
-		(void)kill(r->pid, SIGKILL); /* where it has not come to setsid() yet */
-		while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
-			;
-	}
+	commands_kill(r);
+	while (r->pid > 0 && waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
+		;
 	code = WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
 	if (r->pidfd >= 0)
 		loop_forget(&p->loop, r->pidfd);
 	own_close(&r->pidfd);
-	commands_tell(p, r->serial, r->keeper, why, code);
+	if (!r->told)
+		commands_tell(p, r->serial, r->keeper, why, code);
 	*r = (struct command_run){.pidfd = -1};
+}
+
+/* Its time is over. It may not die at once (a file system that does not answer): nobody waits for that. */
+static void commands_timeout(struct parent *p, struct command_run *r)
+{
+	commands_kill(r);
+	commands_tell(p, r->serial, r->keeper, -ETIMEDOUT, 0);
+	r->told = true;
 }
 
 void commands_run(struct parent *p, const struct rpc_command_run *q)
@@ -245,10 +260,10 @@ int commands_turn(struct parent *p, uint64_t now_ms)
 	for (i = 0; i < PARENT_RUNS_MAX; i++) {
 		struct command_run *r = &p->runs[i];
 
-		if (!r->serial)
+		if (!r->serial || r->told)
 			continue;
 		if (r->until_ms <= now_ms)
-			commands_over(p, r, -ETIMEDOUT);
+			commands_timeout(p, r);
 		else if (wait < 0 || r->until_ms - now_ms < (uint64_t)wait)
 			wait = (int)(r->until_ms - now_ms);
 	}
@@ -260,6 +275,5 @@ void commands_done(struct parent *p)
 	size_t i;
 
 	for (i = 0; i < PARENT_RUNS_MAX; i++)
-		if (p->runs[i].serial)
-			commands_over(p, &p->runs[i], -ECANCELED);
+		commands_kill(&p->runs[i]); /* init reaps them */
 }

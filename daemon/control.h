@@ -19,7 +19,7 @@
  *			  vault_reads, leaves_signed, requests, denied, connections, kernel:{…}
  * doctor		→ checks:[{name,ok,required,detail}]
  * workspace.create	workspace, owner? (uid), backend? (file, secret-service, dir:/path) → workspace
- * workspace.list	→ workspaces:[{workspace,version,owner,current,rules,secrets,guards}]
+ * workspace.list	→ workspaces:[{workspace,backend,version,owner,current,rules,secrets,guards}]
  * workspace.use	workspace → workspace
  * workspace.delete	workspace → workspace		-- refused while a guard uses it
  * allowlist.add	workspace?, rules:[{host,port?,mode?,methods?,paths?,private?}] → version

@@ -90,6 +90,7 @@ struct command_run {
 	pid_t pid, keeper;
 	int pidfd;
 	uint64_t until_ms;
+	bool told; /* the keeper knows; what was killed is waited for */
 };
 
 struct ctl_conn;

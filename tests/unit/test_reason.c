@@ -63,7 +63,7 @@ static void sentences(void **state)
 			assert_int_equal(buf[n], 0x55);
 		}
 	}
-	assert_non_null(strstr(reason_sentence(REASON_SECRET_HOST, "a.b", buf, sizeof(buf)), "secrets set NAME --host a.b"));
+	assert_non_null(strstr(reason_sentence(REASON_SECRET_HOST, "a.b", buf, sizeof(buf)), "secrets bind NAME --host a.b"));
 	assert_non_null(strstr(reason_sentence(REASON_DOMAIN, "", buf, sizeof(buf)), "add <domain>"));
 	assert_non_null(strstr(reason_sentence((enum reason)999, "a.b", buf, sizeof(buf)), "internal error"));
 	/* A host with a format in it stays a host. */
