@@ -131,6 +131,19 @@ int buf_add(struct buf *b, const void *p, size_t n)
 	return 0;
 }
 
+void buf_give(struct buf *from, struct buf *to)
+{
+	const size_t max = to->max;
+	const bool wipe = to->wipe || from->wipe;
+
+	assert(buf_len(to) == 0 && buf_len(from) <= max);
+	buf_done(to);
+	*to = *from;
+	to->max = max;
+	to->wipe = wipe;
+	*from = (struct buf){.max = from->max};
+}
+
 void buf_take(struct buf *b, size_t n)
 {
 	assert(n <= buf_len(b));

@@ -32,7 +32,7 @@ static inline size_t buf_len(const struct buf *b)
 
 static inline uint8_t *buf_bytes(const struct buf *b)
 {
-	return b->p + b->at;
+	return b->at ? b->p + b->at : b->p; /* nothing may be added to NULL */
 }
 
 /* Most bytes that may still be added. */
@@ -46,6 +46,8 @@ static inline size_t buf_left(const struct buf *b)
 uint8_t *buf_room(struct buf *b, size_t want, size_t *ret_n);
 void buf_added(struct buf *b, size_t n);
 int buf_add(struct buf *b, const void *p, size_t n) must_check; /* -ENOBUFS */
+/* All of `from` goes to `to`, which is empty, without a copy. */
+void buf_give(struct buf *from, struct buf *to);
 /* Drops the first n bytes; frees the memory with the last one. */
 void buf_take(struct buf *b, size_t n);
 /* Drops the last n bytes; those before stay where they are. */

@@ -284,6 +284,13 @@ static int h2_on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, vo
 
 /* ---- in: heads ---- */
 
+/* An upstream may give a value back; an empty buffer forgets that it is to be wiped. */
+static struct buf *h2_in(struct h2_stream *s)
+{
+	s->in.wipe = s->h->kind == H2_CLIENT;
+	return &s->in;
+}
+
 static struct h2_stream *h2_find(struct h2 *h, int32_t id)
 {
 	return nghttp2_session_get_stream_user_data(h->ng, id);
@@ -386,7 +393,7 @@ static int h2_on_request(struct h2 *h, struct h2_stream *s, bool last)
 
 static int h2_on_response(struct h2 *h, struct h2_stream *s, bool last)
 {
-	int rc = h2text_end(&h->text, last, s->is_head, NULL, &s->in, &s->body);
+	int rc = h2text_end(&h->text, last, s->is_head, NULL, h2_in(s), &s->body);
 
 	if (rc < 0)
 		return h2_malformed(h, s);
@@ -398,7 +405,7 @@ static int h2_on_response(struct h2 *h, struct h2_stream *s, bool last)
 static int h2_end_chunks(struct h2_stream *s, const char *end)
 {
 	s->chunk_open = false;
-	return s->body == H2TEXT_BODY_CHUNKED ? buf_add(&s->in, end, strlen(end)) : 0;
+	return s->body == H2TEXT_BODY_CHUNKED ? buf_add(h2_in(s), end, strlen(end)) : 0;
 }
 
 static int h2_on_trailers(struct h2 *h, struct h2_stream *s, bool last)
@@ -454,7 +461,7 @@ static void h2_chunk_line(uint8_t *p, size_t len)
 static int h2_add_chunk(struct h2_stream *s, const uint8_t *p, size_t n)
 {
 	size_t need = n + H2_CHUNK_LINE + 2, room;
-	uint8_t *to = buf_room(&s->in, need, &room);
+	uint8_t *to = buf_room(h2_in(s), need, &room);
 
 	if (!to)
 		return -ENOBUFS;
@@ -488,7 +495,7 @@ static int h2_on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint
 		return 0;
 	}
 	s->owed += n;
-	rc = s->body == H2TEXT_BODY_CHUNKED ? h2_add_chunk(s, p, n) : buf_add(&s->in, p, n);
+	rc = s->body == H2TEXT_BODY_CHUNKED ? h2_add_chunk(s, p, n) : buf_add(h2_in(s), p, n);
 	if (rc < 0) {
 		h2_reset(s, NGHTTP2_FLOW_CONTROL_ERROR);
 		h2_fail(s);
@@ -838,9 +845,13 @@ static enum tls_io h2_via_read(void *self, struct buf *to, size_t most, size_t *
 		n = buf_left(to);
 	if (n == 0)
 		return TLS_IN;
-	if (buf_add(to, buf_bytes(&s->in), n) < 0)
-		return TLS_FAIL;
-	buf_take(&s->in, n);
+	if (buf_len(to) == 0 && n == buf_len(&s->in)) {
+		buf_give(&s->in, to);
+	} else {
+		if (buf_add(to, buf_bytes(&s->in), n) < 0)
+			return TLS_FAIL;
+		buf_take(&s->in, n);
+	}
 	if (n > s->chunk_at)
 		s->chunk_open = false;
 	else

@@ -21,6 +21,7 @@ struct h2back {
 	struct h2back *next, *before, *chain;
 	uint32_t slot, requests;
 	uint64_t idle_since_ms; /* 0: has streams */
+	bool secret; /* its requests carry values */
 	bool lost; /* takes and gives nothing more; waits for its streams' owners to let go */
 };
 
@@ -201,7 +202,7 @@ int h2back_adopt(struct h2backs *p, struct side *side, const struct upstream_key
 	b->side = *side;
 	side_init(side, -1, 0, 0);
 	b->side.tell_end = true;
-	b->side.out.wipe = memcmp(key->creds, no_creds, sizeof(no_creds)) != 0;
+	b->secret = memcmp(key->creds, no_creds, sizeof(no_creds)) != 0;
 	b->idle_since_ms = p->loop->now_ms;
 	b->chain = *at;
 	*at = b;
@@ -246,6 +247,7 @@ static void h2back_write(struct h2back *b)
 	size_t n;
 
 	do {
+		b->side.out.wipe = b->secret; /* an empty buffer forgets it */
 		if (h2_drain(b->h, &b->side.out, H2BACK_FULL) < 0)
 			b->lost = true;
 		if (side_write(&b->side, &n) == TLS_FAIL) {
@@ -262,6 +264,7 @@ static void h2back_read(struct h2back *b)
 	enum tls_io io = TLS_IN;
 
 	while (budget > 0 && !b->lost) {
+		b->side.in.wipe = true; /* it may give a value back */
 		io = side_read(&b->side, &b->side.in, BUF_UNIT, &n);
 		if (io != TLS_OK)
 			break;

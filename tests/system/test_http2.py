@@ -275,3 +275,44 @@ def test_websocket_over_http2_is_refused_as_any_other(ws):
     p = ws.agent("node", "-e", code, workspace="http2", timeout=30)
     status, body = p.stdout.split("\n", 1)
     assert (status, reason(body)) == ("403", "secret_not_for_host"), p.stderr
+
+
+# ---- abuse ----
+
+def memory(lab):
+    """KiB of all proxies."""
+    total = 0
+    for role, pid in lab.daemons[0].processes():
+        if role.startswith("proxy"):
+            with open(f"/proc/{pid}/status") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+    return total
+
+
+@pytest.mark.parametrize("what,codes", [("reset", ("11", "none")), ("continue", ("1", "11", "none"))])
+def test_floods_end_the_connection(lab, what, codes):
+    """10,000 streams cancelled at once, a header block without an end: bounded, and others go on."""
+    before = memory(lab), len(lab.daemons[0].audit_lines())
+    p = lab.agent(PYTHON, str(PEERS / "h2abuse.py"), "h2.lab-host.com", what, workspace="http2")
+    assert p.stdout.strip() in codes, (p.stdout, p.stderr)
+    assert memory(lab) - before[0] < 16 << 10
+    assert len(lab.daemons[0].audit_lines()) - before[1] < 3000
+    assert ask(lab, "2", f"{H2}/echo")[1] == 200
+
+
+def test_slow_reader_holds_little(lab):
+    """60 downloads on one connection that nothing is read of."""
+    lab.make_download("h2-slow", 8 << 20)
+    before = memory(lab)
+    p = lab.agent_start(PYTHON, str(PEERS / "h2abuse.py"), "files.lab-host.com", "stall", "/down/h2-slow", workspace="http2",
+                        stdin=subprocess.PIPE)
+    assert p.stdout.readline() == b"ready\n"
+    try:
+        audit(lab.daemons[0], kind="decision", path="/down/h2-slow", seconds=10)
+        for _ in range(20):  # it settles
+            assert ask(lab, "2", f"{H2}/echo")[1] == 200
+        grown = memory(lab) - before
+    finally:
+        p.communicate(b"")
+    assert grown < 60 * 400, f"{grown} KiB"
+    print(f"60 stalled downloads: {grown} KiB")
