@@ -8,8 +8,8 @@
  * function, so who knows one half learns nothing of the other, nor of k(n), which is forgotten.
  *
  * The verifier reads a line from its end, where the fields are ours and of fixed form; what stands before
- * them, strings chosen by clients among it, cannot be mistaken for them. What the chain cannot show is
- * that its last lines are missing.
+ * them, strings chosen by clients among it, cannot be mistaken for them. What a chain cannot show is that its last lines
+ * are missing: head lines of another chain, and whoever asked the writers, say how far it must come (heads.h).
  */
 #include "audit.h"
 
@@ -36,8 +36,8 @@
 #define AUDIT_PATH_OUT   1536
 #define AUDIT_DETAIL_OUT 400
 #define AUDIT_SECRET_OUT 132
-/* Keys, quotes, numbers of up to 20 digits, time, address, w, e, n, mac. */
-#define AUDIT_FIXED_OUT 800
+/* Keys, quotes, numbers of up to 20 digits, time, address, of, w, e, n, mac. */
+#define AUDIT_FIXED_OUT 950
 _Static_assert(4 * AUDIT_NAME_OUT + 2 * AUDIT_COMM_OUT + 3 * AUDIT_HOST_OUT + AUDIT_PATH_OUT +
 			       AUDIT_DETAIL_OUT + AUDIT_SECRETS_MAX * (AUDIT_SECRET_OUT + 3) +
 			       AUDIT_FIXED_OUT <
@@ -55,6 +55,7 @@ struct audit {
 	uint8_t key[AUDIT_KEY_LEN]; /* of the next line */
 	uint8_t mac[AUDIT_MAC_LEN]; /* of the last line */
 	uint64_t n;                 /* of the last line */
+	uint64_t recorded;          /* of the last line that is in the file */
 	size_t len;
 	uint8_t buf[AUDIT_BUF];
 };
@@ -293,6 +294,8 @@ static const char *audit_kind_word(enum audit_kind kind)
 		return "admin";
 	case AUDIT_START:
 		return "start";
+	case AUDIT_HEAD:
+		return "head";
 	}
 	return "unknown";
 }
@@ -339,6 +342,12 @@ static void audit_what(struct wr *w, const struct audit_entry *en)
 	if (en->has_ms)
 		audit_number(w, "ms", en->ms);
 	audit_number_if(w, "count", en->count);
+	if (en->kind != AUDIT_HEAD)
+		return;
+	/* In no other line, and last, so that the verifier finds them. */
+	audit_word(w, "of", en->of, AUDIT_WRITER_MAX + 3);
+	audit_word(w, "of_e", en->of_epoch, AUDIT_EPOCH_HEX + 4);
+	audit_number(w, "of_n", en->of_n);
 }
 
 /* w, e, n: what the mac covers ends here. */
@@ -423,6 +432,7 @@ static int audit_write(struct audit *a)
 		return -EIO;
 	}
 	a->len = 0;
+	a->recorded = a->n;
 	if (!a->unsynced)
 		a->unsynced_ms = audit_clock(CLOCK_MONOTONIC) / 1000000;
 	a->unsynced = true;
@@ -438,6 +448,18 @@ int audit_flush(struct audit *a)
 	if (a->len)
 		rc = audit_write(a);
 	return rc < 0 ? rc : audit_sync(a);
+}
+
+uint64_t audit_recorded(const struct audit *a, char epoch_hex[AUDIT_EPOCH_HEX + 1])
+{
+	if (epoch_hex)
+		memcpy(epoch_hex, a->epoch, sizeof(a->epoch));
+	return a->recorded;
+}
+
+bool audit_writer(const char *name)
+{
+	return audit_writer_ok(name, strnlen(name, AUDIT_WRITER_MAX));
 }
 
 int audit_wait_ms(const struct audit *a, uint64_t now_ms)
@@ -503,11 +525,21 @@ struct audit_chain {
 	bool broken;
 };
 
+/* How far a chain must come. */
+struct audit_need {
+	char writer[AUDIT_WRITER_MAX];
+	uint8_t epoch[AUDIT_EPOCH_LEN];
+	uint64_t n;
+	bool here; /* it must be in this log */
+};
+
 struct audit_verify {
 	audit_key_fn *fn;
 	void *ctx;
 	struct audit_chain *chains;
 	size_t count, room;
+	struct audit_need *needs;
+	size_t need_count, need_room;
 };
 
 /* What stands at a line's end. */
@@ -517,6 +549,7 @@ struct audit_tail {
 	uint8_t mac[AUDIT_MAC_LEN];
 	uint64_t n;
 	size_t covered; /* bytes that the mac is over */
+	struct audit_need head; /* n 0: it is no head line */
 };
 
 struct audit_verify *audit_verify_new(audit_key_fn *fn, void *ctx)
@@ -537,6 +570,7 @@ struct audit_verify *audit_verify_free(struct audit_verify *v)
 	if (v->chains)
 		sodium_memzero(v->chains, v->room * sizeof(*v->chains));
 	free(v->chains);
+	free(v->needs);
 	free(v);
 	return NULL;
 }
@@ -600,6 +634,17 @@ static bool audit_back_writer(const char *line, size_t *len, char out[AUDIT_WRIT
 	return true;
 }
 
+/* What a head line says. */
+static void audit_head_parse(const char *line, size_t len, struct audit_need *need)
+{
+	struct audit_need h = {0};
+
+	if (audit_back_number(line, &len, &h.n) && audit_back(line, &len, "\",\"of_n\":") &&
+	    audit_back_hex(line, &len, h.epoch, sizeof(h.epoch)) && audit_back(line, &len, "\",\"of_e\":\"") &&
+	    audit_back_writer(line, &len, h.writer) && audit_back(line, &len, ",\"of\":\""))
+		*need = h;
+}
+
 static bool audit_tail_parse(const char *line, size_t len, struct audit_tail *t)
 {
 	if (len > AUDIT_LINE_MAX || memchr(line, '\n', len) || !audit_back(line, &len, "\"}") ||
@@ -607,22 +652,40 @@ static bool audit_tail_parse(const char *line, size_t len, struct audit_tail *t)
 	    !audit_back(line, &len, ",\"mac\":\""))
 		return false;
 	t->covered = len;
-	return audit_back_number(line, &len, &t->n) && audit_back(line, &len, "\",\"n\":") &&
-	       audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) &&
-	       audit_back(line, &len, "\",\"e\":\"") && audit_back_writer(line, &len, t->writer) &&
-	       audit_back(line, &len, ",\"w\":\"");
+	if (!audit_back_number(line, &len, &t->n) || !audit_back(line, &len, "\",\"n\":") ||
+	    !audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) ||
+	    !audit_back(line, &len, "\",\"e\":\"") || !audit_back_writer(line, &len, t->writer) ||
+	    !audit_back(line, &len, ",\"w\":\""))
+		return false;
+	audit_head_parse(line, len, &t->head);
+	return true;
 }
 
 /* The chain of a line, from the newest back: those that still grow are the last ones. */
-static struct audit_chain *audit_chain_find(struct audit_verify *v, const struct audit_tail *t)
+static struct audit_chain *audit_chain_find(struct audit_verify *v, const char *writer, const uint8_t epoch[AUDIT_EPOCH_LEN])
 {
 	size_t i;
 
 	for (i = v->count; i-- > 0;)
-		if (memcmp(v->chains[i].epoch, t->epoch, sizeof(t->epoch)) == 0 &&
-		    strcmp(v->chains[i].writer, t->writer) == 0)
+		if (memcmp(v->chains[i].epoch, epoch, AUDIT_EPOCH_LEN) == 0 && strcmp(v->chains[i].writer, writer) == 0)
 			return &v->chains[i];
 	return NULL;
+}
+
+static int audit_need_add(struct audit_verify *v, const struct audit_need *need)
+{
+	size_t room = v->need_room ? 2 * v->need_room : 16;
+	struct audit_need *more;
+
+	if (v->need_count == v->need_room) {
+		more = reallocarray(v->needs, room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		v->needs = more;
+		v->need_room = room;
+	}
+	v->needs[v->need_count++] = *need;
+	return 0;
 }
 
 static int audit_chain_room(struct audit_verify *v)
@@ -692,7 +755,7 @@ int audit_verify_line(struct audit_verify *v, const char *line, size_t len, stru
 
 	if (!audit_tail_parse(line, len, &t))
 		return err_set(e, -EBADMSG, "a line that no writer of this log made");
-	c = audit_chain_find(v, &t);
+	c = audit_chain_find(v, t.writer, t.epoch);
 	if (!c) {
 		rc = audit_chain_add(v, &t, &c, e);
 		if (rc < 0)
@@ -710,5 +773,36 @@ int audit_verify_line(struct audit_verify *v, const char *line, size_t len, stru
 			       (unsigned long long)t.n);
 	c->n = t.n;
 	c->broken = false;
+	if (t.head.n > 0 && audit_need_add(v, &t.head) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int audit_verify_need(struct audit_verify *v, const char *writer, const uint8_t epoch[16], uint64_t n)
+{
+	struct audit_need need = {.n = n, .here = true};
+
+	if (!audit_writer(writer))
+		return -EINVAL;
+	memcpy(need.writer, writer, strlen(writer));
+	memcpy(need.epoch, epoch, sizeof(need.epoch));
+	return n > 0 ? audit_need_add(v, &need) : 0;
+}
+
+int audit_verify_end(struct audit_verify *v, size_t *ret_elsewhere, struct err *e)
+{
+	size_t i;
+
+	*ret_elsewhere = 0;
+	for (i = 0; i < v->need_count; i++) {
+		const struct audit_need *need = &v->needs[i];
+		const struct audit_chain *c = audit_chain_find(v, need->writer, need->epoch);
+
+		if (!c && !need->here)
+			++*ret_elsewhere;
+		else if (!c || c->n < need->n)
+			return err_set(e, -EBADMSG, "the log ends at %s line %llu, and there were %llu at least: its end is missing",
+				       need->writer, c ? (unsigned long long)c->n : 0ULL, (unsigned long long)need->n);
+	}
 	return 0;
 }

@@ -20,10 +20,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AUDIT_LINE_MAX 6400
+#define AUDIT_LINE_MAX 6600
+#define AUDIT_EPOCH_HEX 32
 #define AUDIT_SECRETS_MAX 16
 
-enum audit_kind { AUDIT_DECISION = 1, AUDIT_OUTCOME, AUDIT_KERNEL, AUDIT_ADMIN, AUDIT_START };
+enum audit_kind { AUDIT_DECISION = 1, AUDIT_OUTCOME, AUDIT_KERNEL, AUDIT_ADMIN, AUDIT_START, AUDIT_HEAD };
 
 /* One line's content; NULL and 0 fields are left out. Strings are escaped on the way in; bytes that are
  * not UTF-8 become \ufffd; a string over its limit is cut and ends in "…". Slices need not end in NUL. */
@@ -64,6 +65,8 @@ struct audit_entry {
 	bool has_ms;
 	uint32_t ms;
 	uint64_t count;		 /* kernel events: how many this line stands for; lost: how many */
+	const char *of, *of_epoch; /* HEAD: a chain that came as far as: */
+	uint64_t of_n;
 };
 
 struct audit;
@@ -82,6 +85,10 @@ int audit_add(struct audit *a, const struct audit_entry *en, uint64_t now_ns) mu
 #define AUDIT_SYNC_MS 200
 int audit_flush(struct audit *a) must_check;
 
+/* The number of the last line that is recorded; epoch_hex may be NULL. */
+uint64_t audit_recorded(const struct audit *a, char epoch_hex[AUDIT_EPOCH_HEX + 1]);
+bool audit_writer(const char *name); /* [a-z0-9-], short enough */
+
 /* How long the loop may sleep before it must call audit_flush() for the sake of the disk: milliseconds,
  * -1 for ever. now_ms: CLOCK_MONOTONIC. */
 int audit_wait_ms(const struct audit *a, uint64_t now_ms);
@@ -94,5 +101,11 @@ struct audit_verify *audit_verify_new(audit_key_fn *fn, void *ctx);
 struct audit_verify *audit_verify_free(struct audit_verify *v);
 /* One line without its newline. 0, or -EBADMSG with a sentence naming writer and number. */
 int audit_verify_line(struct audit_verify *v, const char *line, size_t len, struct err *e) must_check;
+/* This chain is known to have come to line n, and must. Head lines say so too, of chains that may be elsewhere
+ * altogether. -ENOMEM, -EINVAL. */
+int audit_verify_need(struct audit_verify *v, const char *writer, const uint8_t epoch[16], uint64_t n) must_check;
+/* There are no more lines. *ret_elsewhere: chains that head lines name and that are not in this log. -EBADMSG: the end of a
+ * chain is missing. */
+int audit_verify_end(struct audit_verify *v, size_t *ret_elsewhere, struct err *e) must_check;
 
 #endif

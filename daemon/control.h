@@ -53,6 +53,7 @@
  * cgroup.detach	guard (its number, or a pid in it; string) → guard, workspace, path, origin, stay (processes that could
  *			  not be moved back). The processes go on without a guard.
  * log.open		→ path; one descriptor: the audit log, read-only
+ * log.heads		→ heads: [{writer, epoch, n}]: how far the writers that run have come (heads.h)
  * log.key		writer, epoch (hex) → key (hex): first key of a chain, for `log verify`
  */
 #ifndef CONTROL_H

@@ -4,6 +4,7 @@
  */
 #include "ops_in.h"
 
+#include "heads.h"
 #include "jdoc.h"
 #include "proc.h"
 #include "workspaces.h"
@@ -96,6 +97,16 @@ static int ops_log_key(struct ops *o)
 	return 0;
 }
 
+static int ops_log_heads(struct ops *o)
+{
+	json_t *list = heads_list(o->p);
+
+	if (!list)
+		return ops_oom(o);
+	ops_set(o, "heads", list);
+	return 0;
+}
+
 /* ---- the table ---- */
 
 static const struct ops_row ops_rows[] = {
@@ -154,6 +165,7 @@ static const struct ops_row ops_rows[] = {
 	{"cgroup.attach", OPS_ROOT, true, true, {"workspace", "pid", "kill"}, ops_cgroup_attach},
 	{"cgroup.detach", OPS_ROOT, false, true, {"guard"}, ops_cgroup_detach},
 	{"log.open", OPS_ROOT, false, true, {NULL}, ops_log_open},
+	{"log.heads", OPS_ROOT, false, true, {NULL}, ops_log_heads},
 	{"log.key", OPS_ROOT, false, true, {"writer", "epoch"}, ops_log_key},
 };
 

@@ -12,6 +12,7 @@
 #include "ctl.h"
 #include "fdio.h"
 #include "guards.h"
+#include "heads.h"
 #include "log.h"
 #include "origin.h"
 #include "proc.h"
@@ -173,6 +174,7 @@ static int parent_turn(void *ctx, uint64_t now_ms)
 		guards_sweep(p);
 		parent_lost(p);
 		enforce_keep_pins(p->en);
+		heads_turn(p, now_ms);
 		p->sweep_ms = now_ms + PARENT_SWEEP_MS;
 	}
 	if (p->audit && audit_wait_ms(p->audit, now_ms) == 0 && audit_flush(p->audit) < 0)
@@ -392,6 +394,8 @@ static int parent_serve(struct parent *p, struct err *e)
 	int rc = parent_audit_open(p, e);
 
 	if (rc == 0)
+		rc = heads_open(p, e);
+	if (rc == 0)
 		rc = workspaces_load(p, e);
 	if (rc == 0)
 		rc = workspaces_tell(p, &p->procs[PROC_KEEPER]) < 0
@@ -466,6 +470,9 @@ static void parent_end(struct parent *p)
 	bool empty = guards_empty(p);
 
 	ctl_close(p);
+	if (p->audit)
+		proc_stats(p);
+	heads_save(p);
 	proc_stop(p);
 	commands_done(p);
 	sources_done(p);
@@ -483,6 +490,14 @@ static void parent_end(struct parent *p)
 	loop_done(&p->loop);
 }
 
+static struct parent *parent_free(struct parent *p)
+{
+	if (p)
+		free(p->rpc_buf);
+	free(p);
+	return NULL;
+}
+
 static struct parent *parent_new(void)
 {
 	struct parent *p = calloc(1, sizeof(*p));
@@ -498,7 +513,7 @@ static struct parent *parent_new(void)
 		p->procs[i].boss.fd = p->procs[i].pidfd = -1;
 	p->run_serial = loop_wall_ns() / 1000000ULL;
 	p->rpc_buf = malloc(RPC_BUF);
-	return p->rpc_buf ? p : NULL;
+	return p->rpc_buf ? p : parent_free(p);
 }
 
 int parent_main(const char *config_file)
@@ -530,5 +545,6 @@ int parent_main(const char *config_file)
 	} else {
 		log_error("%s", e.text[0] ? e.text : strerror(-rc));
 	}
+	p = parent_free(p);
 	return rc < 0 ? 1 : 0;
 }

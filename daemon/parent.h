@@ -51,6 +51,7 @@ struct proc {
 		again_ms; /* when it was started; when to start it again (0: not waiting) */
 	uint32_t failures;
 	struct rpc_stats stats; /* the last it told */
+	uint8_t audit_epoch[16]; /* PROXY: of its chain */
 };
 
 struct workspace {
@@ -121,6 +122,7 @@ struct parent {
 	uint16_t control_gen[PARENT_CONTROLS_MAX];
 	struct audit *audit;
 	uint64_t sweep_ms, stats_seen;
+	uint64_t heads_ms, heads_sum; /* when to ask next; of the numbers that are remembered */
 	struct guards_held *held; /* while it starts: what the holder of a daemon before us keeps */
 	size_t held_count;
 	struct json_t *sources, *dirs; /* sources.h */

@@ -9,6 +9,7 @@
 
 #include "commands.h"
 #include "fdio.h"
+#include "heads.h"
 #include "guards.h"
 #include "log.h"
 #include "origin.h"
@@ -403,6 +404,8 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 	(void)snprintf(key.writer, sizeof(key.writer), "%.15s", name);
 	if (getrandom(key.epoch, sizeof(key.epoch), 0) != sizeof(key.epoch))
 		return err_set(e, -EIO, "no randomness");
+	memcpy(c->audit_epoch, key.epoch, sizeof(key.epoch));
+	c->stats.audit_lines = 0;
 	rc = proc_ask(p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, sizeof(key.key), &bytes, NULL, e);
 	if (rc == 0)
 		rc = proc_wire_file(c, RPC_WIRE_AUDIT, p->cfg.audit_log,
@@ -655,6 +658,7 @@ void proc_on_end(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 	own_close(&c->boss.fd);
 	if (p->stopping)
 		return;
+	heads_ended(p, c);
 	c->again_ms = now + proc_pause(c, now);
 	if (WIFSIGNALED(status))
 		log_error("%s was ended by signal %d; starting it again in %llu ms", name,

@@ -423,6 +423,7 @@ static int boss_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
 
 	(void)peer;
 	p->stats.active = p->conns.used;
+	p->stats.audit_lines = p->audit ? audit_recorded(p->audit, NULL) : 0;
 	return rpc_send(p->boss.fd, RPC_STATS, m->id, &p->stats, sizeof(p->stats), NULL, 0, -1);
 }
 

@@ -305,6 +305,7 @@ struct rpc_stats {
 		command_runs;                           /* keeper: the same, elsewhere */
 	uint64_t leaves_signed;                         /* keeper */
 	uint64_t requests, denied, connections, active; /* proxy */
+	uint64_t audit_lines;                           /* proxy: that are recorded */
 	uint64_t queries, upstream_queries;             /* resolver */
 };
 

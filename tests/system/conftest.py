@@ -70,3 +70,10 @@ def pytest_runtest_makereport(item, call):
     made = item.funcargs.get("world") if hasattr(item, "funcargs") else None
     if report.when == "call" and report.failed and made:
         report.sections.append(("the daemon's last messages", made.daemons[0].messages()[-3000:]))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A sanitizer's finding in any daemon fails the run. (AGENTSECRETS_BUILD=build/asan, absolute, runs the tests on such a build.)"""
+    for said in lab_module.REPORTS:
+        print(f"---- a daemon's messages, with a sanitizer's finding ----\n{said[-12000:]}")
+        session.exitstatus = 1

@@ -71,6 +71,9 @@ LINKS = {  # namespace: (its address, the address of `net`), IPv4 and IPv6
 USERS = {"keeper": 64901, "proxy": 64902, "resolver": 64903, "holder": 64904}
 SLOW = int(os.environ.get("ESCAPE_SLOW", "1"))  # factor on time limits, for emulated machines
 NOBODY = 65534
+# A daemon that was built with MODE=asan says such things; REPORTS has the messages of those that did.
+SANITIZERS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ")
+REPORTS = []
 
 
 class LabError(Exception):
@@ -298,6 +301,9 @@ class Daemon:
     def remove(self):
         """Everything of it: processes, guards, mounts, cgroups."""
         self.stop()
+        said = self.messages()
+        if any(word in said for word in SANITIZERS):
+            REPORTS.append(said)
         for pid in self.pids:
             if is_ours(pid, self.lab.exe):
                 with contextlib.suppress(OSError):

@@ -343,7 +343,8 @@ static void test_longest(void **state)
 	s[sizeof(s) - 1] = '\0';
 	memset(name, 'A', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	en.id = en.guard = en.cgroup = en.bytes_up = en.bytes_down = en.redacted = en.count = UINT64_MAX;
+	en.id = en.guard = en.cgroup = en.bytes_up = en.bytes_down = en.redacted = en.count =
+		UINT64_MAX;
 	en.pid = en.uid = en.ms = UINT32_MAX;
 	en.has_ms = true;
 	en.status = INT32_MAX;
@@ -694,6 +695,75 @@ static void test_writers(void **state)
 	assert_null(audit_verify_free(NULL));
 }
 
+/* Verifies the first `lines` lines, then the end. */
+static int verify_end(const char *p, size_t lines, uint64_t need, size_t *elsewhere, struct err *e)
+{
+	struct audit_verify *v = audit_verify_new(find_key, NULL);
+	int rc = audit_verify_need(v, "proxy0", first.epoch, need);
+
+	for (; lines > 0; lines--) {
+		const char *nl = strchr(p, '\n');
+
+		assert_int_equal(audit_verify_line(v, p, (size_t)(nl - p), e), 0);
+		p = nl + 1;
+	}
+	if (rc == 0)
+		rc = audit_verify_end(v, elsewhere, e);
+	audit_verify_free(v);
+	return rc;
+}
+
+static void test_missing_end(void **state)
+{
+	static const char other[] = "99999999999999999999999999999999";
+	struct audit_entry en = {.kind = AUDIT_DECISION, .host = "a\",\"of_n\":9", .host_len = 11},
+			   head = {.kind = AUDIT_HEAD, .of = "proxy0", .of_n = 3},
+			   away = {.kind = AUDIT_HEAD,
+				   .of = "proxy1",
+				   .of_epoch = other,
+				   .of_n = 7};
+	char epoch[AUDIT_EPOCH_HEX + 1], *p;
+	int fd = log_fd(), i;
+	struct audit *a = open_log(fd, "proxy0", CONFIG_SYNC_INTERVAL),
+		     *b = open_log(fd, "parent", CONFIG_SYNC_INTERVAL);
+	struct err e = {""};
+	size_t len, elsewhere = 9;
+
+	(void)state;
+	assert_int_equal(audit_recorded(a, epoch), 0); /* its first line is not written yet */
+	head.of_epoch = epoch;
+	for (i = 0; i < 2; i++)
+		assert_int_equal(audit_add(a, &en, NOW), 0);
+	assert_int_equal(audit_flush(b), 0); /* line 1 of the file: parent 1 */
+	assert_int_equal(audit_flush(a), 0); /* 2 to 4: proxy0 1 to 3 */
+	assert_int_equal(audit_recorded(a, NULL), 3);
+	assert_int_equal(audit_add(b, &away, NOW), 0);
+	assert_int_equal(audit_flush(b), 0); /* 5 */
+	p = slurp(fd, &len);
+	assert_int_equal(verify_end(p, 5, 3, &elsewhere, &e), 0);
+	assert_int_equal(elsewhere, 1);
+	assert_int_equal(verify_end(p, 5, 4, &elsewhere, &e), -EBADMSG);
+	assert_non_null(strstr(e.text, "its end is missing"));
+	assert_int_equal(verify_end(p, 3, 3, &elsewhere, &e), -EBADMSG);
+	assert_int_equal(verify_end(p, 1, 1, &elsewhere, &e), -EBADMSG); /* not there at all */
+	assert_int_equal(verify_end(p, 1, 0, &elsewhere, &e), 0);
+	free(p);
+	assert_int_equal(audit_add(b, &head, NOW), 0);
+	head.of_n = 4;
+	assert_int_equal(audit_add(b, &head, NOW), 0);
+	assert_int_equal(audit_flush(b), 0); /* 6 and 7 */
+	p = slurp(fd, &len);
+	assert_non_null(strstr(p, ",\"of\":\"proxy0\",\"of_e\":\""));
+	assert_int_equal(verify_end(p, 6, 0, &elsewhere, &e), 0);
+	assert_int_equal(verify_end(p, 7, 0, &elsewhere, &e), -EBADMSG);
+	free(p);
+	assert_false(audit_writer("") || audit_writer("Proxy0") ||
+		     audit_writer("a-name-that-is-too-long"));
+	audit_free(a);
+	audit_free(b);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -704,6 +774,7 @@ int main(void)
 		cmocka_unit_test(test_not_lines),   cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_closed),      cmocka_unit_test(test_sync),
 		cmocka_unit_test(test_writers),     cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_missing_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
