@@ -168,3 +168,16 @@ def test_redirects_are_the_clients(world):
     status, body, p = curl(world, "https://files.lab-host.com/redirect", "-L", "-x", PROXY, "-H", f"Referer: {REF}")
     assert "403" in p.stderr or status == 403
     assert world.leaks() == [] and holds_key(world, body + p.stderr) == []
+
+
+def test_connect_to_a_tunnel_rule(world):
+    """TLS that is not opened: the client sees the real certificate, and the SNI must still be the CONNECT's target."""
+    world.must("workspace", "allowlist", "add", "--workspace", "demo", "b.a.wild-host.com", "--mode", "tunnel")
+    try:
+        status, body, p = curl(world, "https://b.a.wild-host.com/", "-x", PROXY, "--cacert", str(world.dir / "ca.pem"))
+        assert (status, body) == (200, "wild\n"), p.stderr
+        assert audit(world.daemons[0], kind="decision", scheme="tunnel", host="b.a.wild-host.com", verdict="allow")
+        status, body, p = curl(world, "https://a.wild-host.com/", "-x", PROXY, "--connect-to", "a.wild-host.com:443:b.a.wild-host.com:443")
+        assert (status, reason(body)) == (403, "sni_host_mismatch"), (body, p.stderr)
+    finally:
+        world.must("workspace", "allowlist", "remove", "--workspace", "demo", "b.a.wild-host.com")

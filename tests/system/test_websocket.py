@@ -132,3 +132,55 @@ def test_bad_frames(ws, frame):
             "except OSError:\n    pass\nprint(got[:12].decode(), rest.hex())")
     p = ws.agent(PYTHON, "-c", code)
     assert p.stdout.split() == ["HTTP/1.1", "101", "880203ea"], (p.stdout, p.stderr)
+
+
+H2_CLIENT = textwrap.dedent("""
+    import os, socket, ssl, sys
+    import h2.config, h2.connection, h2.events, h2.settings
+    port, path = int(sys.argv[1]), sys.argv[2]
+    tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    tls.set_alpn_protocols(["h2"])
+    s = tls.wrap_socket(socket.create_connection(("api.stripe.com", port)), server_hostname="api.stripe.com")
+    assert s.selected_alpn_protocol() == "h2"
+    c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, validate_outbound_headers=False))
+    c.initiate_connection()
+    s.sendall(c.data_to_send())
+    got, status, sent, closed = b"", None, False, False
+    def go():
+        c.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", path),
+                           (":authority", f"api.stripe.com:{port}"), ("sec-websocket-version", "13"),
+                           ("authorization", "Bearer " + os.environ["STRIPE_KEY"])])
+    begun = False
+    while True:
+        data = s.recv(65536)
+        if not data:
+            break
+        for e in c.receive_data(data):
+            if isinstance(e, h2.events.RemoteSettingsChanged) and not begun:
+                print("extended connect", c.remote_settings.enable_connect_protocol)
+                begun = True
+                go()
+            elif isinstance(e, h2.events.ResponseReceived):
+                status = dict(e.headers)[b":status"].decode()
+                print("status", status)
+            elif isinstance(e, h2.events.DataReceived):
+                got += e.data
+                c.acknowledge_received_data(e.flow_controlled_length, 1)
+            elif isinstance(e, (h2.events.StreamEnded, h2.events.StreamReset)):
+                print(got[:8].hex(), got.decode(errors="replace"))
+                sys.exit()
+        if status == "200" and not sent:
+            sent = True
+            c.send_data(1, b"\\x81\\x85\\1\\2\\3\\4igohn")
+        if b"hello" in got and not closed:
+            closed = True
+            c.send_data(1, b"\\x88\\x82\\0\\0\\0\\0\\3\\xe8")
+        s.sendall(c.data_to_send())
+""")
+
+
+def test_over_http2(ws):
+    """RFC 8441: one stream of an HTTP/2 connection; the upstream sees an ordinary handshake."""
+    p = ws.agent(PYTHON, "-c", H2_CLIENT, str(PORT), "/hello", timeout=40)
+    assert "extended connect 1\nstatus 200\n" in p.stdout, (p.stdout, p.stderr)
+    assert '"authorization": "Bearer ***' in p.stdout and "hello" in p.stdout and holds_key(ws, p.stdout) == []
