@@ -10,6 +10,7 @@
 #include "jdoc.h"
 #include "origin.h"
 #include "rpc.h"
+#include "rules.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -23,12 +24,12 @@
 #define FILE_MAX 65536
 #define DEPTH 3 /* file, section, list */
 
-enum kind { PATH, PATH_OR_NONE, U16, U32, BOOL, WORD, USER, SERVERS, NETS };
+enum field_kind { PATH, PATH_OR_NONE, U16, U32, BOOL, WORD, USER, SERVERS, NETS, PROXY, HOSTS };
 
 struct field {
 	const char *section; /* "": top level */
 	const char *name;
-	enum kind kind;
+	enum field_kind kind;
 	size_t at;
 	uint32_t min, max;
 	const char *words[3]; /* WORD: for min, min + 1, min + 2 */
@@ -61,6 +62,8 @@ static const struct field fields[] = {
 	{"proxy", "tunnel_idle_timeout", U32, AT(tunnel_idle_timeout_s), 1, 604800, {0}},
 	{"upstream", "ca_file", PATH, AT(ca_file), 0, 0, {0}},
 	{"upstream", "extra_ca_file", PATH_OR_NONE, AT(extra_ca_file), 0, 0, {0}},
+	{"upstream", "proxy", PROXY, AT(http_proxy), 0, 0, {0}},
+	{"upstream", "no_proxy", HOSTS, AT(no_proxy), 0, 0, {0}},
 	{"upstream", "resolve_timeout", U32, AT(resolve_timeout_s), 1, 600, {0}},
 	{"upstream", "tls_timeout", U32, AT(tls_timeout_s), 1, 600, {0}},
 	{"upstream", "connect_timeout", U32, AT(connect_timeout_s), 1, 600, {0}},
@@ -266,6 +269,67 @@ static int number_field(const struct field *f, const json_t *v, void *to, struct
 	return 0;
 }
 
+/* "http://192.0.2.10:3128", or "" for none. */
+static int proxy_of(const char *s, struct config_dns *ret, struct err *e)
+{
+	struct config_dns t = {.port = 0};
+	char show[JDOC_SHOW_MAX], host[80];
+	size_t n = strlen(s);
+	int rc;
+
+	if (!n) {
+		*ret = t;
+		return 0;
+	}
+	if (strncmp(s, "http://", 7) != 0 || n - 7 >= sizeof(host))
+		return err_set(e, -EINVAL, "%s is not a proxy; write http://192.0.2.10:3128, an address and a port",
+			       jdoc_show(s, show));
+	memcpy(host, s + 7, n - 6);
+	if (n > 7 && host[n - 8] == '/')
+		host[n - 8] = '\0';
+	rc = server_of(host, &t, e);
+	if (rc)
+		return rc;
+	if (!strchr(host, ']') ? !strchr(host, ':') || strchr(host, ':') != strrchr(host, ':') : !strstr(host, "]:"))
+		return err_set(e, -EINVAL, "%s has no port; write http://192.0.2.10:3128", jdoc_show(s, show));
+	*ret = t;
+	return 0;
+}
+
+static int hosts_of(const json_t *v, char *to, struct err *e)
+{
+	size_t at = 0;
+
+	if (!json_is_array(v))
+		return err_set(e, -EINVAL, "must be a list, [...]");
+	memset(to, 0, CONFIG_NO_PROXY_MAX);
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		const char *s = jdoc_at(v, i);
+		char host[RPC_HOST_MAX];
+		int rc = s ? rules_host(s, true, true, host, e) : err_set(e, -EINVAL, "must be a string");
+
+		if (rc)
+			return err_in(e, rc, "entry %zu", i + 1);
+		if (at + strlen(host) + 2 > CONFIG_NO_PROXY_MAX)
+			return err_set(e, -EINVAL, "has more than the %d bytes that fit", CONFIG_NO_PROXY_MAX);
+		memcpy(to + at, host, strlen(host) + 1);
+		at += strlen(host) + 1;
+	}
+	return 0;
+}
+
+bool config_proxied(const struct config *c, const char *host, const uint8_t addr[16])
+{
+	const char *s;
+
+	if (!c->http_proxy.port || origin_special(c, addr))
+		return false;
+	for (s = c->no_proxy; *s; s += strlen(s) + 1)
+		if (rules_host_match(s, host))
+			return false;
+	return true;
+}
+
 static int list_field(const struct field *f, const json_t *v, struct config *c, struct err *e)
 {
 	size_t n = json_array_size(v), most = f->kind == SERVERS ? CONFIG_DNS_MAX : CONFIG_NETS_MAX;
@@ -318,6 +382,10 @@ static int field_read(const struct field *f, const json_t *v, struct config *c, 
 	case SERVERS:
 	case NETS:
 		return list_field(f, v, c, e);
+	case PROXY:
+		return s ? proxy_of(s, to, e) : err_set(e, -EINVAL, "must be a string");
+	case HOSTS:
+		return hosts_of(v, to, e);
 	}
 	return -EINVAL;
 }

@@ -19,6 +19,7 @@
 #define CONFIG_DNS_MAX 4
 #define CONFIG_NETS_MAX 8
 #define CONFIG_WORKERS_MAX 16
+#define CONFIG_NO_PROXY_MAX 1024
 
 struct config_user {
 	uint32_t uid, gid;
@@ -61,6 +62,11 @@ struct config {
 	uint32_t max_connections;	   /* "proxy.max_connections": 10000, per worker */
 	uint32_t per_guard_connections;	   /* "proxy.per_guard_connections": 2000, per worker */
 	char extra_ca_file[CONFIG_PATH_MAX]; /* "upstream.extra_ca_file": "" for none; trusted beside ca_file */
+	/* "upstream.proxy": "" for none, or "http://192.0.2.10:3128": a proxy that upstreams are reached through, by
+	 * CONNECT to the judged address. A name is not resolved: who would judge it? port 0: none. */
+	struct config_dns http_proxy;
+	/* "upstream.no_proxy": hosts that are reached directly, as in rules; each ends in NUL, an empty one ends all */
+	char no_proxy[CONFIG_NO_PROXY_MAX];
 	uint32_t resolve_timeout_s;	   /* "upstream.resolve_timeout": 30 */
 	uint32_t tls_timeout_s;		   /* "upstream.tls_timeout": 15: connected to verified */
 	uint32_t connect_timeout_s;	   /* "upstream.connect_timeout": 15 */
@@ -100,6 +106,9 @@ int config_load(const char *path, struct config *c, struct err *e) must_check;
 
 /* The host's own PEM bundle of CAs; "" when none of the usual places has one. */
 const char *config_system_bundle(void);
+
+/* Is this host, at this address, reached through upstream.proxy? Special addresses never are. */
+bool config_proxied(const struct config *c, const char *host, const uint8_t addr[16]);
 
 /* config_load from memory; for tests and the fuzzer. */
 int config_parse(const char *text, size_t len, struct config *c, struct err *e) must_check;

@@ -13,16 +13,19 @@
  */
 #include "upstream.h"
 
+#include "config.h"
 #include "h2back.h"
 #include "origin.h"
 
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 /* A server ends a connection with its response, which says so, or after some silence, and none counts that in less. */
 #define UPSTREAM_FRESH_MS   50
+#define UPSTREAM_REPLY_MAX  4096 /* a proxy's answer to CONNECT */
 #define UPSTREAM_BUCKETS    256
 #define UPSTREAM_SESSIONS   256
 #define UPSTREAM_HINTS      1024
@@ -33,6 +36,13 @@ struct upstream_dial {
 	int tries[RPC_ADDRS_MAX]; /* -1: not under way */
 	uint32_t count, next;
 	uint64_t next_ms;
+	uint16_t port;
+	/* through a proxy: addrs has the proxy's address alone, and these are what it is asked for */
+	bool proxied;
+	uint8_t targets[RPC_ADDRS_MAX][16];
+	uint32_t target_count, target;
+	char reply[UPSTREAM_REPLY_MAX];
+	size_t reply_len;
 };
 
 /* What a host and port spoke last. A guess: the handshake decides. */
@@ -51,6 +61,7 @@ struct upstreams {
 	struct loop *loop;
 	uint8_t kind;
 	struct tls_ctx *tls;
+	const struct config *config; /* NULL: no proxy */
 	struct slots slots;
 	struct upstream_list dialling, idle;
 	uint32_t idle_count;
@@ -148,7 +159,7 @@ static void upstream_leave(struct upstream *u)
 	if (u->leader) {
 		upstream_unlist(&u->leader->waiting, u);
 		u->leader = NULL;
-	} else if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_HANDSHAKE) {
+	} else if (u->state == UPSTREAM_DIAL || u->state == UPSTREAM_PROXY || u->state == UPSTREAM_HANDSHAKE) {
 		upstream_unlist(&p->dialling, u);
 	} else if (u->state == UPSTREAM_IDLE) {
 		at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
@@ -343,7 +354,7 @@ static bool upstream_next(struct upstream *u)
 
 	while (d->next < d->count) {
 		i = d->next++;
-		if (upstream_connect(d->addrs[i], u->key.port, &d->tries[i]) == 0 &&
+		if (upstream_connect(d->addrs[i], d->port, &d->tries[i]) == 0 &&
 		    loop_watch(u->pool->loop, d->tries[i], upstream_loop_key(u), EPOLLOUT) == 0) {
 			d->next_ms = u->pool->loop->now_ms + UPSTREAM_NEXT_MS;
 			return true;
@@ -453,17 +464,12 @@ static void upstream_handshake(struct upstream *u)
 	}
 }
 
-/* This socket is connected: it is the one. */
-static void upstream_connected(struct upstream *u, int *fd)
+/* The way to the upstream is there: TLS, if it is to be. */
+static void upstream_start(struct upstream *u)
 {
 	struct upstreams *p = u->pool;
 	int rc;
 
-	u->side.fd = take_fd(fd);
-	u->side.key = upstream_loop_key(u);
-	u->side.armed = EPOLLOUT;
-	u->side.watched = true;
-	upstream_close_tries(u);
 	u->state = UPSTREAM_HANDSHAKE;
 	u->offered_http2 = u->key.tls && upstream_offer(u) == TLS_OFFER_HTTP2;
 	rc = u->key.tls ? tls_connect(p->tls, u->side.fd, u->key.host, upstream_offer(u), upstream_session_of(p, &u->key),
@@ -475,6 +481,120 @@ static void upstream_connected(struct upstream *u, int *fd)
 		upstream_fail(u, REASON_INTERNAL, "TLS setup");
 	else
 		upstream_handshake(u);
+}
+
+/* ---- through a proxy ---- */
+
+void upstreams_through(struct upstreams *p, const struct config *c)
+{
+	p->config = c;
+}
+
+/* If the host is to be reached so: the proxy is what is dialled. */
+static void upstream_by_proxy(struct upstream *u, struct upstream_dial *d)
+{
+	const struct config *c = u->pool->config;
+
+	d->port = u->key.port;
+	if (!c || d->count == 0 || !config_proxied(c, u->key.host, d->addrs[0]))
+		return;
+	d->proxied = true;
+	memcpy(d->targets, d->addrs, sizeof(d->targets));
+	d->target_count = d->count;
+	memcpy(d->addrs[0], c->http_proxy.addr, sizeof(d->addrs[0]));
+	d->count = 1;
+	d->port = c->http_proxy.port;
+}
+
+/* The judged address is asked for, not the name: the proxy must not resolve it to another. */
+static void upstream_ask_proxy(struct upstream *u)
+{
+	char addr[ORIGIN_TEXT_MAX], text[2 * ORIGIN_TEXT_MAX + 80];
+	const uint8_t *to = u->dial->targets[u->dial->target];
+	bool v6 = !origin_is_v4(to);
+	int n;
+
+	(void)origin_text(to, addr);
+	n = snprintf(text, sizeof(text), "CONNECT %s%s%s:%u HTTP/1.1\r\nHost: %s%s%s:%u\r\n\r\n", v6 ? "[" : "", addr,
+		     v6 ? "]" : "", u->key.port, v6 ? "[" : "", addr, v6 ? "]" : "", u->key.port);
+	u->state = UPSTREAM_PROXY;
+	u->dial->reply_len = 0;
+	if (send(u->side.fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) != n ||
+	    side_arm(&u->side, u->pool->loop, true) < 0)
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy does not take a request");
+}
+
+/* The proxy did not come through to this address: there may be another. */
+static void upstream_next_target(struct upstream *u, const char *why)
+{
+	struct upstream_dial *d = u->dial;
+
+	if (++d->target == d->target_count) {
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, why);
+		return;
+	}
+	side_done(&u->side);
+	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
+	d->next = 0;
+	u->state = UPSTREAM_DIAL;
+	if (!upstream_next(u))
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy does not answer");
+}
+
+/* The head of its answer is whole. */
+static void upstream_proxy_says(struct upstream *u)
+{
+	const char *r = u->dial->reply;
+
+	if (strncmp(r, "HTTP/1.", 7) != 0 || (r[7] != '0' && r[7] != '1') || r[8] != ' ' || r[9] < '2' || r[9] > '5')
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy answers nonsense");
+	else if (r[9] == '2')
+		upstream_start(u);
+	else if (r[9] == '5')
+		upstream_next_target(u, "the proxy cannot connect");
+	else if (strncmp(r + 9, "407", 3) == 0)
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy wants credentials");
+	else
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy refuses to connect");
+}
+
+/* Byte by byte: what comes after the head is not ours to take. */
+static void upstream_proxy_read(struct upstream *u)
+{
+	struct upstream_dial *d = u->dial;
+	ssize_t n;
+
+	while (d->reply_len < sizeof(d->reply) - 1) {
+		n = recv(u->side.fd, d->reply + d->reply_len, 1, MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN) {
+			u->side.readable = false;
+			if (side_arm(&u->side, u->pool->loop, true) < 0)
+				upstream_fail(u, REASON_INTERNAL, "epoll");
+			return;
+		}
+		if (n <= 0)
+			break;
+		d->reply[++d->reply_len] = '\0';
+		if (d->reply_len >= 4 && memcmp(d->reply + d->reply_len - 4, "\r\n\r\n", 4) == 0) {
+			upstream_proxy_says(u);
+			return;
+		}
+	}
+	upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy closed, or says too much");
+}
+
+/* This socket is connected: it is the one. */
+static void upstream_connected(struct upstream *u, int *fd)
+{
+	u->side.fd = take_fd(fd);
+	u->side.key = upstream_loop_key(u);
+	u->side.armed = EPOLLOUT;
+	u->side.watched = true;
+	upstream_close_tries(u);
+	if (u->dial->proxied)
+		upstream_ask_proxy(u);
+	else
+		upstream_start(u);
 }
 
 void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len)
@@ -547,6 +667,7 @@ int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uin
 	memset(d->tries, 0xff, sizeof(d->tries));
 	d->count = count < RPC_ADDRS_MAX ? count : RPC_ADDRS_MAX;
 	upstream_take_turns(addrs, d);
+	upstream_by_proxy(u, d);
 	u->state = UPSTREAM_DIAL;
 	*ret = u;
 	u->leader = upstream_leader(p, key);
@@ -671,6 +792,10 @@ void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t e
 	switch (was) {
 	case UPSTREAM_DIAL:
 		upstream_dialled(u);
+		break;
+	case UPSTREAM_PROXY:
+		side_event(&u->side, p->loop, events);
+		upstream_proxy_read(u);
 		break;
 	case UPSTREAM_HANDSHAKE:
 		side_event(&u->side, p->loop, events);

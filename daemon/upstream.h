@@ -53,6 +53,7 @@ struct upstream_list {
 enum upstream_state {
 	UPSTREAM_DEAD = 0,  /* failed: `why` says how */
 	UPSTREAM_DIAL,
+	UPSTREAM_PROXY,	    /* connected to a proxy, which is to connect it on */
 	UPSTREAM_HANDSHAKE,
 	UPSTREAM_BUSY,	    /* verified, and its owner's */
 	UPSTREAM_IDLE,
@@ -88,6 +89,10 @@ struct upstream {
 int upstreams_new(struct loop *l, uint8_t kind, uint8_t kind_http2, struct tls_ctx *tls, struct h2_dues *dues,
 		  uint32_t max, struct upstreams **ret) must_check;
 struct upstreams *upstreams_free(struct upstreams *p);
+/* From now on, what upstream.proxy of the configuration says: such upstreams are dialled by CONNECT of their judged
+ * addresses, one after the other; TLS is with the host itself, verified as ever. c lives as long as p. */
+struct config;
+void upstreams_through(struct upstreams *p, const struct config *c);
 
 /* An idle connection of this key, or a stream on one, now the owner's; NULL: there is none. Ask upstream_alive() right
  * before it is used. */

@@ -1,9 +1,11 @@
 """The way to upstreams: plain requests upgraded to TLS, client certificates, more CAs, a corporate proxy, two address families."""
 
+import subprocess
+
 import pytest
 
 from helpers import AUTH, audit, curl, holds_key, reason
-from lab import Daemon, Lab, run
+from lab import PEERS, Daemon, Lab, run
 
 PINNED, MUTUAL = "pinned.lab-host.com", "mutual.lab-host.com"
 
@@ -178,3 +180,57 @@ def test_a_family_that_does_not_answer(lab):
     finally:
         run("ip", "-n", lab.ns("net"), "route", "del", "blackhole", "203.0.113.13/32")
         run("ip", "-n", lab.ns("net"), "addr", "add", "203.0.113.13/32", "dev", "lo")
+
+
+# ---- a corporate proxy ----
+
+@pytest.fixture(scope="module")
+def corporate():
+    with Lab() as made:
+        up_servers(made)
+        made.log = made.private / "connect.log"
+        made.log.touch()
+        proxy = made.spawn("net", ["/usr/bin/python3", str(PEERS / "connect.py"), "203.0.113.22", "3128", str(made.log),
+                                   "refuse=203.0.113.11:443", "refuse=[2001:db8:1:2::11]:443", "down=203.0.113.13:443"], stdout=subprocess.PIPE)
+        assert proxy.stdout.readline() == b"ready\n"
+        Daemon(made, upstream={"proxy": "http://203.0.113.22:3128", "no_proxy": ["*.wild-host.com"]}).start()
+        made.setup()
+        made.must("workspace", "allowlist", "add", "--mode", "tunnel", PINNED)
+        yield made
+        print(made.daemons[0].messages()[-4000:])
+
+
+def asked(lab):
+    return lab.log.read_text().splitlines()
+
+
+def test_proxy_is_asked_for_the_judged_address(corporate):
+    status, body, p = curl(corporate, "https://api.stripe.com/v1/invoices", *AUTH)
+    assert status == 200 and '"object":"list"' in body, (status, body, p.stderr)
+    assert asked(corporate)[-1] in ("CONNECT 203.0.113.10:443", "CONNECT [2001:db8:1:2::10]:443")
+    assert holds_key(corporate, corporate.log.read_text()) == []
+    status, body, p = curl(corporate, f"https://{PINNED}/", "--cacert", f"{corporate.dir}/ca.pem")
+    assert status == 200 and "CONNECT 203.0.113.20:443" in asked(corporate), (body, p.stderr)
+
+
+def test_proxy_tries_the_next_address(corporate):
+    status, body, p = curl(corporate, "https://files.lab-host.com/hello")
+    assert (status, body) == (200, "hello\n"), (body, p.stderr)
+    assert asked(corporate)[-2:] == ["CONNECT 203.0.113.13:443", "CONNECT [2001:db8:1:2::13]:443"]
+
+
+def test_no_proxy_and_refusals(corporate):
+    had = asked(corporate)
+    assert curl(corporate, "https://a.wild-host.com/")[:2] == (200, "wild\n")
+    status, body, _ = curl(corporate, "https://attacker-domain.com/")
+    assert (status, reason(body)) == (403, "domain_not_in_allowlist")
+    status, body, _ = curl(corporate, "https://inside.lab-host.com/")
+    assert (status, reason(body)) == (403, "ssrf_protection_blocked")
+    assert asked(corporate) == had
+    status, body, _ = curl(corporate, "https://api.openai.com/v1/models")
+    assert status == 502, body
+    line = audit(corporate.daemons[0], kind="outcome", host="api.openai.com")[-1]
+    assert (line["reason"], line["detail"]) == ("upstream_unreachable", "the proxy refuses to connect"), line
+    status, body, _ = curl(corporate, "https://wrong-name.lab-host.com/")  # a proxy that leads elsewhere gains nothing
+    assert status == 502 and "certificate" in body, body
+    assert corporate.leaks() == []

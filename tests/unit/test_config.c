@@ -263,6 +263,19 @@ static void refuses_what_does_not_fit(void **state)
 		"--shell /usr/sbin/nologin no-such-user-here, or name another in users.proxy");
 	refused(WITH("\"proxy\":{\"port\":9000,\"explicit_port\":9000}"), "are both 9000");
 	refused(WITH("\"proxy\":{\"port\":8765}"), "are both 8765");
+#define UP(more) "{\"users\":{\"keeper\":4,\"proxy\":5,\"resolver\":6,\"holder\":7},\"upstream\":{\"ca_file\":\"/c\"," more "}}"
+	refused(UP("\"proxy\":\"https://192.0.2.10:3128\""), "is not a proxy");
+	refused(UP("\"proxy\":\"http://proxy.example.com:3128\""), "is not an address");
+	refused(UP("\"proxy\":\"http://192.0.2.10\""), "has no port");
+	refused(UP("\"proxy\":\"http://2001:db8::1\""), "has no port");
+	refused(UP("\"proxy\":\"http://192.0.2.10:0\""), "out of range");
+	refused(UP("\"proxy\":\"http://u:p@192.0.2.10:3128\""), "is not an address");
+	refused(UP("\"proxy\":7"), "must be a string");
+	refused(UP("\"no_proxy\":\"a.example.com\""), "must be a list");
+	refused(UP("\"no_proxy\":[\"localhost\"]"), "single label");
+	refused(UP("\"no_proxy\":[7]"), "must be a string");
+	refused(UP("\"tls_timeout\":0"), "out of range");
+#undef UP
 	refused(WITH("\"proxy\":{\"max_connections\":5,\"per_guard_connections\":6}"), "6 is more than");
 	refused(WITH("\"dns\":{\"ttl_min\":301}"), "dns.ttl_min 301 is more than dns.ttl_max 300");
 	for (size_t n = 90; n <= 210; n++) {
@@ -284,6 +297,29 @@ static void refuses_what_does_not_fit(void **state)
 	}
 	memset(text, ' ', sizeof(text) - 1);
 	refused(text, "are too many");
+}
+
+static void who_goes_through_the_proxy(void **state)
+{
+	static const uint8_t public[16] = {[10] = 0xff, 0xff, 203, 1, 114, 9}, inside[16] = {[10] = 0xff, 0xff, 10, 1, 2, 3};
+	struct config c;
+
+	(void)state;
+	good("{\"users\":{\"keeper\":4,\"proxy\":5,\"resolver\":6,\"holder\":7},\"upstream\":{\"ca_file\":\"/c\","
+	     "\"proxy\":\"http://[2001:db8::9]:3128/\",\"no_proxy\":[\"a.example.com\",\"*.corp.example.com\"],"
+	     "\"extra_ca_file\":\"/d\",\"tls_timeout\":3,\"resolve_timeout\":4}}", &c);
+	assert_int_equal(c.http_proxy.port, 3128);
+	assert_int_equal(c.http_proxy.addr[15], 9);
+	assert_string_equal(c.extra_ca_file, "/d");
+	assert_int_equal(c.tls_timeout_s, 3);
+	assert_int_equal(c.resolve_timeout_s, 4);
+	assert_true(config_proxied(&c, "b.example.com", public));
+	assert_true(config_proxied(&c, "corp.example.com", public));
+	assert_false(config_proxied(&c, "a.example.com", public));
+	assert_false(config_proxied(&c, "x.y.corp.example.com", public));
+	assert_false(config_proxied(&c, "b.example.com", inside));
+	c.http_proxy.port = 0;
+	assert_false(config_proxied(&c, "b.example.com", public));
 }
 
 static void any_cut_or_flip_is_safe(void **state)
@@ -356,7 +392,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults), cmocka_unit_test(every_field), cmocka_unit_test(refuses_fields),
-		cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(any_cut_or_flip_is_safe),
+		cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(who_goes_through_the_proxy),
+		cmocka_unit_test(any_cut_or_flip_is_safe),
 		cmocka_unit_test(files),
 	};
 
