@@ -156,7 +156,7 @@ check:
 	$(Q)$(MAKE) --no-print-directory ARCH=arm64 bpf-objects
 	$(Q)$(MAKE) --no-print-directory MODE=asan units
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz fuzzers
-	$(Q)$(PY) tests/check.py unit bpf fuzz system
+	$(Q)$(PY) tests/check.py unit bpf fuzz system kernels
 
 #: unit        unit tests, under the sanitizers and as shipped
 unit: units
