@@ -12,6 +12,7 @@
 #include "log.h"
 
 #include <assert.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -64,13 +65,13 @@ static int broke(int line, const char *what)
 #define CHECK(cond)                                                                                \
 	do {                                                                                       \
 		if (!(cond))                                                                       \
-			return broke(__LINE__, #cond);                                              \
+			return broke(__LINE__, #cond);                                             \
 	} while (0)
 #define CHECK_ERRNO(call, want)                                                                    \
 	do {                                                                                       \
 		errno = 0;                                                                         \
 		if ((call) >= 0 || errno != (want))                                                \
-			return broke(__LINE__, #call);                                              \
+			return broke(__LINE__, #call);                                             \
 	} while (0)
 
 /* ---- agents ------------------------------------------------------------------------------------- */
@@ -129,7 +130,7 @@ struct name {
 
 static struct name path_name(const char *file)
 {
-	struct name n = { .un.sun_family = AF_UNIX, .len = sizeof(n.un) };
+	struct name n = {.un.sun_family = AF_UNIX, .len = sizeof(n.un)};
 
 	(void)snprintf(n.un.sun_path, sizeof(n.un.sun_path), "%s/%s", t.dir, file);
 	return n;
@@ -138,7 +139,8 @@ static struct name path_name(const char *file)
 /* The whole length that is asked for, zeros and all. */
 static struct name abstract_name(const char *text, size_t len)
 {
-	struct name n = { .un.sun_family = AF_UNIX, .len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len) };
+	struct name n = {.un.sun_family = AF_UNIX,
+			 .len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)};
 
 	assert(len < sizeof(n.un.sun_path));
 	memcpy(n.un.sun_path + 1, text, strnlen(text, len));
@@ -173,7 +175,7 @@ static int send_to(const struct name *n)
 
 static bool readable(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 1;
 }
@@ -297,13 +299,15 @@ static void told(void **state)
 	assert_int_equal(t.last.hook, lsm() ? EG_HOOK_LSM : EG_HOOK_UNIX);
 	assert_int_equal(t.last.family, AF_UNIX);
 	assert_int_equal(t.last.uid, 65534);
-	assert_true(t.last.guard == t.a.guard.id && t.last.cgroup == t.a.guard.id && t.last.pid > 1);
+	assert_true(t.last.guard == t.a.guard.id && t.last.cgroup == t.a.guard.id &&
+		    t.last.pid > 1);
 }
 
 /* What is not there is refused as what is there: with the LSM programs the kernel's own answer is given. */
 static void absent(void **state)
 {
-	struct name n = path_name("nothing"), abstract = abstract_name("agentsecrets-test-nothing", 25);
+	struct name n = path_name("nothing"),
+		    abstract = abstract_name("agentsecrets-test-nothing", 25);
 
 	(void)state;
 	if (!needs(2) || lsm())
@@ -353,7 +357,8 @@ static int talk_below(void *arg)
 
 	CHECK(server >= 0 && mkdirat(t.a.cgroup, "below", 0755) == 0);
 	below = openat(t.a.cgroup, "below", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	pid = agent_start(below, false, talk, &(struct name){ .un = { AF_UNIX, "\0agentsecrets-test-in-2" }, .len = 25 });
+	pid = agent_start(below, false, talk,
+			  &(struct name){.un = {AF_UNIX, "\0agentsecrets-test-in-2"}, .len = 25});
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	CHECK(cgroup_move(t.a.cgroup, getpid(), NULL) == 0);
 	CHECK(dial(SOCK_STREAM, arg) == 0);
@@ -362,8 +367,8 @@ static int talk_below(void *arg)
 
 static void inside(void **state)
 {
-	struct name n = abstract_name("agentsecrets-test-in", 20), any = abstract_name("agentsecrets-test-in", 107),
-		    path = path_name("mine");
+	struct name n = abstract_name("agentsecrets-test-in", 20),
+		    any = abstract_name("agentsecrets-test-in", 107), path = path_name("mine");
 
 	(void)state;
 	if (!needs(2))
@@ -379,7 +384,8 @@ static void below(void **state)
 	struct name n = abstract_name("agentsecrets-test-in", 20);
 
 	(void)state;
-	if (!needs(2) || lsm()) /* the LSM programs refuse the move, which only root outside may make */
+	if (!needs(2) ||
+	    lsm()) /* the LSM programs refuse the move, which only root outside may make */
 		return;
 	assert_int_equal(root_agent(talk_below, &n), 0);
 	for (int i = 0; i < 100 && unlinkat(t.a.cgroup, "below", AT_REMOVEDIR) != 0; i++)
@@ -427,7 +433,7 @@ static int reached(void *arg)
 static void exempt_cgroup(void **state)
 {
 	struct name n = abstract_name("agentsecrets-test-friend", 24);
-	struct enforce_exempt one = { .key = { .kind = EG_UNIX_CGROUP, .id = t.b.guard.id } };
+	struct enforce_exempt one = {.key = {.kind = EG_UNIX_CGROUP, .id = t.b.guard.id}};
 	pid_t pid;
 
 	(void)state;
@@ -468,7 +474,8 @@ static int reach_from_elsewhere(void *arg)
 static int reach_from_below(void *arg)
 {
 	CHECK(chroot(t.dir) == 0 && chdir("/") == 0);
-	CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+	CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+	      setresuid(65534, 65534, 65534) == 0);
 	return reach_stream(arg);
 }
 
@@ -478,7 +485,7 @@ static void by_path(struct enforce_exempt *x, const char *path)
 
 	assert_int_equal(stat("/proc/self/ns/mnt", &mounts), 0);
 	x->mounts = mounts.st_ino;
-	x->path = (struct eg_unix_path){ .family = AF_UNIX };
+	x->path = (struct eg_unix_path){.family = AF_UNIX};
 	memcpy(x->path.path, path, strlen(path));
 }
 
@@ -486,9 +493,10 @@ static void by_path(struct enforce_exempt *x, const char *path)
  * cannot have made it lead elsewhere. */
 static void exempt_socket(void **state)
 {
-	struct name n = path_name("opened"), link = path_name("link"), old = path_name("old"), root = n;
+	struct name n = path_name("opened"), link = path_name("link"), old = path_name("old"),
+		    root = n;
 	auto_close int server = listener(SOCK_STREAM, &n), other = -1;
-	struct enforce_exempt x = { .key = { .kind = EG_UNIX_INODE } };
+	struct enforce_exempt x = {.key = {.kind = EG_UNIX_INODE}};
 	struct stat st;
 
 	(void)state;
@@ -534,7 +542,7 @@ static void exempt_socket(void **state)
 static int pairs(void *arg)
 {
 	const int *inherited = arg;
-	static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET };
+	static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
 	char c;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -550,7 +558,7 @@ static int pairs(void *arg)
 /* socketpair(), and a pair of which one end was inherited: neither connects. */
 static void paired(void **state)
 {
-	static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET };
+	static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
 	int theirs[3], ours[3], pair[2];
 	char c = 0;
 
@@ -600,7 +608,8 @@ static int dial_flipping(void *arg)
 /* A link that leads to the agent's own socket and to an outside one in turn: never outside. */
 static void flipping(void **state)
 {
-	struct name out = path_name("docker.sock"), link = path_name("flip"), own = path_name("own");
+	struct name out = path_name("docker.sock"), link = path_name("flip"),
+		    own = path_name("own");
 	auto_close int server = listener(SOCK_STREAM, &out);
 	pid_t pid;
 
@@ -624,7 +633,8 @@ static void closed_guard(void **state)
 	struct eg_guard shut = t.a.guard;
 
 	(void)state;
-	if (!needs(2) || lsm()) /* at L3 the state of a guard does not open what the peer's birth closes */
+	if (!needs(2) ||
+	    lsm()) /* at L3 the state of a guard does not open what the peer's birth closes */
 		return;
 	shut.flags = 0;
 	assert_int_equal(enforce_set(t.en, &shut, NULL), 0);
@@ -635,7 +645,7 @@ static void closed_guard(void **state)
 
 static int lookup(void *arg)
 {
-	struct name nscd = { .un = { AF_UNIX, "/var/run/nscd/socket" }, .len = sizeof(nscd.un) };
+	struct name nscd = {.un = {AF_UNIX, "/var/run/nscd/socket"}, .len = sizeof(nscd.un)};
 
 	(void)arg;
 	CHECK_ERRNO(dial(SOCK_STREAM, &nscd), lsm() ? ENOENT : EPERM);
@@ -696,7 +706,7 @@ static void restart(void **state)
 /* Below the minimum no guard is made, and the sentence says why; those that stand go on. */
 static void minimum(void **state)
 {
-	struct eg_guard g = { .flags = EG_GUARD_OPEN };
+	struct eg_guard g = {.flags = EG_GUARD_OPEN};
 	struct err e = {};
 	auto_close int fd = -1;
 	uint64_t id;
@@ -757,12 +767,14 @@ static void doctor(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < n; i++) {
-		(void)printf("# %s: %s: %s\n", checks[i].name, checks[i].ok ? "ok" : "no", checks[i].detail);
+		(void)printf("# %s: %s: %s\n", checks[i].name, checks[i].ok ? "ok" : "no",
+			     checks[i].detail);
 		assert_true(checks[i].ok || !checks[i].required);
 		if (strncmp(checks[i].name, "level L", 7) != 0)
 			continue;
 		seen++;
-		assert_int_equal(checks[i].ok, (uint32_t)(checks[i].name[7] - '0') <= enforce_level(t.en));
+		assert_int_equal(checks[i].ok,
+				 (uint32_t)(checks[i].name[7] - '0') <= enforce_level(t.en));
 		assert_true(checks[i].detail[0] != '\0');
 	}
 	assert_int_equal(seen, 3);
@@ -773,7 +785,8 @@ static void doctor(void **state)
 
 static int odd_sockets(void *arg)
 {
-	static const int families[] = { 3, 4, 5, 8, 9, 15, 17, 19, 20, 21, 24, 29, 30, 31, 33, 36, 37, 38, 40, 41, 42, 43, 44 };
+	static const int families[] = {3,  4,  5,  8,  9,  15, 17, 19, 20, 21, 24, 29,
+				       30, 31, 33, 36, 37, 38, 40, 41, 42, 43, 44};
 	auto_close int route = -1;
 
 	(void)arg;
@@ -800,20 +813,57 @@ static void families(void **state)
 static int use_foreign(void *arg)
 {
 	const int *fds = arg;
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(9),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	CHECK_ERRNO(connect(fds[0], (struct sockaddr *)&to, sizeof(to)), EPERM);
-	CHECK_ERRNO(sendto(fds[0], "E", 1, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)), EPERM);
+	CHECK_ERRNO(sendto(fds[0], "E", 1, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)),
+		    EPERM);
 	CHECK_ERRNO(write(fds[0], "E", 1), EPERM);
 	CHECK_ERRNO(accept(fds[1], NULL, NULL), EPERM);
 	return 0;
 }
 
+static int use_adopted(void *arg)
+{
+	const int *fds = arg;
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(9),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	CHECK(connect(fds[0], (struct sockaddr *)&to, sizeof(to)) == 0);
+	CHECK(write(fds[0], "E", 1) == 1 || errno == ECONNREFUSED);
+	CHECK_ERRNO(accept(fds[1], NULL, NULL), EAGAIN);
+	return 0;
+}
+
+/* Sockets that carry the guard's own mark (adopt.c) are its own; another guard's are not. */
+static void marked(int fds[2])
+{
+	char path[CONFIG_PATH_MAX + 32];
+	auto_close int marks = -1;
+
+	(void)snprintf(path, sizeof(path), "%s/v%d/maps/marks", t.c.bpffs, EG_LAYOUT);
+	marks = bpf_obj_get(path);
+	assert_true(marks >= 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(bpf_map_update_elem(marks, &fds[i], &t.b.guard.id, BPF_ANY), 0);
+	assert_int_equal(agent(use_foreign, fds), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(bpf_map_update_elem(marks, &fds[i], &t.a.guard.id, BPF_ANY), 0);
+	assert_int_equal(agent(use_adopted, fds), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(bpf_map_delete_elem(marks, &fds[i]), 0);
+	assert_int_equal(agent(use_foreign, fds), 0);
+}
+
 /* Inherited IP sockets. */
 static void foreign(void **state)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fds[2] = { socket(AF_INET, SOCK_DGRAM, 0), socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) };
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fds[2] = {socket(AF_INET, SOCK_DGRAM, 0),
+		      socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)};
 
 	(void)state;
 	assert_int_equal(bind(fds[1], (struct sockaddr *)&at, sizeof(at)), 0);
@@ -823,6 +873,7 @@ static void foreign(void **state)
 	if (needs(3)) {
 		assert_int_equal(agent(use_foreign, fds), 0);
 		assert_int_equal(root_agent(use_foreign, fds), 0);
+		marked(fds);
 	}
 	(void)close(fds[0]);
 	(void)close(fds[1]);
@@ -833,9 +884,14 @@ static int give(int to, int what)
 	union {
 		struct cmsghdr h;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} u = { .h = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes, .msg_controllen = sizeof(u.bytes) };
+	} u = {.h = {.cmsg_level = SOL_SOCKET,
+		     .cmsg_type = SCM_RIGHTS,
+		     .cmsg_len = CMSG_LEN(sizeof(int))}};
+	struct iovec iov = {.iov_base = "x", .iov_len = 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = sizeof(u.bytes)};
 
 	memcpy(CMSG_DATA(&u.h), &what, sizeof(what));
 	return sendmsg(to, &m, MSG_NOSIGNAL) == 1 ? 0 : -1;
@@ -849,8 +905,11 @@ static int given(int from)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} u;
 	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes, .msg_controllen = sizeof(u.bytes) };
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = sizeof(u.bytes)};
 
 	if (recvmsg(from, &m, 0) != 1)
 		return -1;
@@ -874,7 +933,8 @@ static int take_three(void *arg)
 /* SCM_RIGHTS over a connection that was inherited: sockets of others do not come through. */
 static void handed_in(void **state)
 {
-	auto_close int inet = socket(AF_INET, SOCK_DGRAM, 0), local = socket(AF_UNIX, SOCK_STREAM, 0);
+	auto_close int inet = socket(AF_INET, SOCK_DGRAM, 0),
+		       local = socket(AF_UNIX, SOCK_STREAM, 0);
 	int pair[2], pipes[2];
 
 	(void)state;
@@ -883,8 +943,10 @@ static void handed_in(void **state)
 	for (int root = 0; root < 2; root++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 		assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
-		assert_int_equal(give(pair[0], inet) | give(pair[0], local) | give(pair[0], pipes[0]), 0);
-		assert_int_equal(root ? root_agent(take_three, &pair[1]) : agent(take_three, &pair[1]), 0);
+		assert_int_equal(
+			give(pair[0], inet) | give(pair[0], local) | give(pair[0], pipes[0]), 0);
+		assert_int_equal(
+			root ? root_agent(take_three, &pair[1]) : agent(take_three, &pair[1]), 0);
 		(void)close(pair[0]);
 		(void)close(pair[1]);
 		(void)close(pipes[0]);
@@ -928,7 +990,7 @@ static void tracing(void **state)
 
 static int undo(void *arg)
 {
-	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+	struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
 	auto_close int root = open(arg, O_PATH | O_DIRECTORY | O_CLOEXEC), own = -1;
 	char pin[512];
 	union bpf_attr attr = {};
@@ -1009,7 +1071,7 @@ static void not_guarded(void **state)
 static void apart(void **state)
 {
 	char path[CONFIG_PATH_MAX + 16];
-	struct eg_guard g = { .flags = EG_GUARD_OPEN, .proxy_port = 15001, .dns_port = 15053 };
+	struct eg_guard g = {.flags = EG_GUARD_OPEN, .proxy_port = 15001, .dns_port = 15053};
 	struct side was = t.a;
 	struct err e = {};
 	struct stat st;
@@ -1047,7 +1109,8 @@ static void make_side(struct side *s, const char *name)
 	uint64_t id;
 
 	assert_int_equal(cgroup_make(&t.c, name, &s->cgroup, &id, &e), 0);
-	s->guard = (struct eg_guard){ .id = id, .flags = EG_GUARD_OPEN, .proxy_port = 15001, .dns_port = 15053 };
+	s->guard = (struct eg_guard){
+		.id = id, .flags = EG_GUARD_OPEN, .proxy_port = 15001, .dns_port = 15053};
 	if (enforce_attach(t.en, s->cgroup, &s->guard, &e))
 		fail_msg("enforce_attach: %s", e.text);
 }
@@ -1087,12 +1150,18 @@ static int tear_down(void **state)
 static int work(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outside), cmocka_unit_test(told), cmocka_unit_test(absent), cmocka_unit_test(inside), cmocka_unit_test(below),
-		cmocka_unit_test(other_guard), cmocka_unit_test(exempt_cgroup), cmocka_unit_test(exempt_socket), cmocka_unit_test(paired), cmocka_unit_test(flipping),
-		cmocka_unit_test(closed_guard), cmocka_unit_test(nscd), cmocka_unit_test(families),
-		cmocka_unit_test(foreign), cmocka_unit_test(handed_in), cmocka_unit_test(tracing),
-		cmocka_unit_test(undoing), cmocka_unit_test(opened_before), cmocka_unit_test(not_guarded),
-		cmocka_unit_test(restart), cmocka_unit_test(minimum), cmocka_unit_test(paths_allowed), cmocka_unit_test(apart), cmocka_unit_test(doctor),
+		cmocka_unit_test(outside),       cmocka_unit_test(told),
+		cmocka_unit_test(absent),        cmocka_unit_test(inside),
+		cmocka_unit_test(below),         cmocka_unit_test(other_guard),
+		cmocka_unit_test(exempt_cgroup), cmocka_unit_test(exempt_socket),
+		cmocka_unit_test(paired),        cmocka_unit_test(flipping),
+		cmocka_unit_test(closed_guard),  cmocka_unit_test(nscd),
+		cmocka_unit_test(families),      cmocka_unit_test(foreign),
+		cmocka_unit_test(handed_in),     cmocka_unit_test(tracing),
+		cmocka_unit_test(undoing),       cmocka_unit_test(opened_before),
+		cmocka_unit_test(not_guarded),   cmocka_unit_test(restart),
+		cmocka_unit_test(minimum),       cmocka_unit_test(paths_allowed),
+		cmocka_unit_test(apart),         cmocka_unit_test(doctor),
 	};
 
 	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
@@ -1112,9 +1181,11 @@ static void on_signal(int sig)
 /* Children that the worker left die with it (PDEATHSIG); their cgroups are empty a moment later. */
 static void clean(void)
 {
-	static const char *const cgroups[] = { "/a/below", "/a", "/b", "/c", "/canary", "/listen", "", "-apart" };
-	static const char *const files[] = { "docker.sock", "io.systemd.Resolve", "link", "target", "mine", "own", "flip",
-					     "flip.new" };
+	static const char *const cgroups[] = {"/a/below", "/a",      "/b", "/c",
+					      "/canary",  "/listen", "",   "-apart"};
+	static const char *const files[] = {
+		"docker.sock", "io.systemd.Resolve", "link", "target", "mine", "own", "flip",
+		"flip.new"};
 	char path[512];
 
 	for (int tries = 0; tries < 100 && access(t.root, F_OK) == 0; tries++) {
@@ -1147,7 +1218,8 @@ int main(void)
 	(void)snprintf(t.dir, sizeof(t.dir), "/tmp/agentsecrets-levels-XXXXXX");
 	if (!mkdtemp(t.dir) || chmod(t.dir, 01777) != 0)
 		return 1;
-	(void)snprintf(t.root, sizeof(t.root), "%s/agentsecrets-levels-%d", mount_point, (int)getpid());
+	(void)snprintf(t.root, sizeof(t.root), "%s/agentsecrets-levels-%d", mount_point,
+		       (int)getpid());
 	(void)snprintf(t.c.bpffs, sizeof(t.c.bpffs), "%s/bpf", t.dir);
 	(void)signal(SIGINT, on_signal);
 	(void)signal(SIGTERM, on_signal);
