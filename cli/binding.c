@@ -55,7 +55,8 @@ static int narrowed(const struct cli *c, char id, json_t **ret, struct err *e)
 		if (rc)
 			return rc;
 		any |= strcmp(v, "any") == 0;
-		if (strcmp(v, "any") != 0 && json_array_append_new(list, port ? json_integer(port) : json_string(v)))
+		if (strcmp(v, "any") != 0 &&
+		    json_array_append_new(list, port ? json_integer(port) : json_string(v)))
 			return err_set(e, -EINVAL, NO_TEXT);
 	}
 	if (any && json_array_size(list))
@@ -98,8 +99,10 @@ static int inject_text(const char *text, json_t *o, struct err *e)
 	const char *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL;
 
 	if (!close || close == open + 1 || strchr(close, '{'))
-		return err_set(e, -EINVAL, "--inject names one secret in braces, as in 'header:Authorization: Bearer "
-			       "{STRIPE_KEY}'");
+		return err_set(
+			e, -EINVAL,
+			"--inject names one secret in braces, as in 'header:Authorization: Bearer "
+			"{STRIPE_KEY}'");
 	if (json_object_set_new(o, "secret", json_stringn(open + 1, (size_t)(close - open - 1))) ||
 	    json_object_set_new(o, "prefix", json_stringn(text, (size_t)(open - text))) ||
 	    json_object_set_new(o, "suffix", json_string(close + 1)))
@@ -122,8 +125,10 @@ int binding_inject(const char *typed, json_t **ret, struct err *e)
 		name_len = strcspn(name, "=");
 		text = name + name_len + (name[name_len] == '=');
 	} else if (strncmp(typed, "basic:", 6) != 0) {
-		return err_set(e, -EINVAL, "--inject is 'header:NAME: TEXT', 'basic:USER:TEXT' or 'query:NAME=TEXT', with "
-			       "{SECRET} in TEXT");
+		return err_set(
+			e, -EINVAL,
+			"--inject is 'header:NAME: TEXT', 'basic:USER:TEXT' or 'query:NAME=TEXT', with "
+			"{SECRET} in TEXT");
 	}
 	if (json_object_set_new(o, "slot", json_stringn(typed, (size_t)(colon - typed))) ||
 	    json_object_set_new(o, "name", json_stringn(name, name_len)))

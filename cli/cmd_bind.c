@@ -25,7 +25,8 @@ static int done(const struct cli *c, json_t *a, const char *what)
 	(void)printf("%s ", what);
 	show_text(stdout, c->args.rest[0]);
 	if (client_number(a, "version"))
-		(void)printf("; the allowlist is at version %lld", (long long)client_number(a, "version"));
+		(void)printf("; the allowlist is at version %lld",
+			     (long long)client_number(a, "version"));
 	(void)fputs(".\n", stdout);
 	if (client_text(a, "placeholder")[0]) {
 		(void)fputs("Its placeholder: ", stdout);
@@ -42,7 +43,9 @@ int cmd_secrets_bind(struct cli *c)
 	int rc = request ? binding_add(c, request, &e) : err_set(&e, -ENOMEM, "out of memory");
 
 	if (!rc && json_object_size(request) <= 2 + (c->workspace != NULL))
-		return cli_usage(c, "say what to bind it to: --host, --slot, --port, --method, --path or --placeholder");
+		return cli_usage(
+			c,
+			"say what to bind it to: --host, --slot, --port, --method, --path or --placeholder");
 	if (!rc)
 		rc = client_call(c, take(request), -1, &a, NULL, &e);
 	return rc ? cli_fail(&e) : done(c, a, "Bound");
@@ -57,9 +60,11 @@ int cmd_secrets_rotate(struct cli *c)
 	int rc;
 
 	if (c->args.rest_count > 1)
-		return cli_usage(c, "a value does not go on the command line: it stands in the shell's history and in "
-				    "the process list now, so take it for known. Give the new one on standard input: "
-				    "printf %%s \"$KEY\" | agentsecrets secrets rotate NAME");
+		return cli_usage(
+			c,
+			"a value does not go on the command line: it stands in the shell's history and in "
+			"the process list now, so take it for known. Give the new one on standard input: "
+			"printf %%s \"$KEY\" | agentsecrets secrets rotate NAME");
 	rc = prompt_protect(&e);
 	if (!rc) /* keys of some kinds have lines; the daemon knows which, and refuses the others */
 		rc = prompt_value(STDIN_FILENO, c->args.rest[0], true, &value, &e);
@@ -83,7 +88,8 @@ static int test_request(const struct cli *c, json_t **ret, struct err *e)
 	if (!request || !slots)
 		return e->text[0] ? -EINVAL : err_set(e, -ENOMEM, "out of memory");
 	if (!typed)
-		return err_set(e, -EINVAL, "name the host that it would go to: --host api.example.com");
+		return err_set(e, -EINVAL,
+			       "name the host that it would go to: --host api.example.com");
 	rc = typed_host(typed, host, &port, e);
 	if (!rc && port_text)
 		rc = typed_port(port_text, &port, e);
@@ -117,9 +123,10 @@ int cmd_secrets_test(struct cli *c)
 		bool allowed = json_is_true(json_object_get(s, "allowed"));
 
 		any |= allowed;
-		(void)json_array_append_new(rows, json_pack("[s,s,s]", client_text(s, "slot"),
-							    allowed ? "allowed" : client_text(s, "reason"),
-							    client_text(s, "message")));
+		(void)json_array_append_new(
+			rows, json_pack("[s,s,s]", client_text(s, "slot"),
+					allowed ? "allowed" : client_text(s, "reason"),
+					client_text(s, "message")));
 	}
 	if (c->json)
 		rc = show_json(a);
@@ -136,7 +143,8 @@ int cmd_workspace_foreign(struct cli *c)
 	json_t *request = client_request(c, "workspace.foreign", true);
 	struct err e = {""};
 
-	if (request && c->args.rest_count && json_object_set_new(request, "mode", json_string(c->args.rest[0]))) {
+	if (request && c->args.rest_count &&
+	    json_object_set_new(request, "mode", json_string(c->args.rest[0]))) {
 		json_decref(request);
 		request = NULL;
 	}

@@ -21,14 +21,15 @@ struct import {
 	size_t len, used, count;
 	struct {
 		char name[129], from[129]; /* as stored, as it stood there */
-		size_t line;		   /* 0: not known */
-		size_t at, len;		   /* in values */
+		size_t line;               /* 0: not known */
+		size_t at, len;            /* in values */
 	} of[IMPORT_MANY];
 };
 
 static char *import_map(void)
 {
-	void *p = mmap(NULL, IMPORT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, IMPORT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -62,12 +63,14 @@ static int import_read(struct import *im, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_set(e, -errno, "cannot read standard input: %s", strerror(errno));
+			return err_set(e, -errno, "cannot read standard input: %s",
+				       strerror(errno));
 		if (n == 0)
 			return 0;
 		im->len += (size_t)n;
 		if (im->len == IMPORT_MAX)
-			return err_set(e, -E2BIG, "more than %u bytes; nothing was stored", IMPORT_MAX);
+			return err_set(e, -E2BIG, "more than %u bytes; nothing was stored",
+				       IMPORT_MAX);
 	}
 }
 
@@ -82,29 +85,36 @@ static int import_name(const char *p, size_t len, size_t line, char out[129], st
 		if (c == '-' || c == '.')
 			c = '_';
 		if (!(c >= 'A' && c <= 'Z') && c != '_' && !(i && c >= '0' && c <= '9'))
-			return line ? err_set(e, -EINVAL, "line %zu: the name is not made of letters, digits and '_'; nothing "
-					      "was stored", line)
-				    : err_set(e, -EINVAL, "a name is not made of letters, digits and '_'; nothing was stored");
+			return line ? err_set(e, -EINVAL,
+					      "line %zu: the name is not made of letters, digits and '_'; nothing "
+					      "was stored",
+					      line)
+				    : err_set(e, -EINVAL,
+					      "a name is not made of letters, digits and '_'; nothing was stored");
 		out[i] = c;
 	}
 	if (len == 0 || len > 128)
-		return err_set(e, -EINVAL, "line %zu: a name has 1 to 128 characters; nothing was stored", line);
+		return err_set(e, -EINVAL,
+			       "line %zu: a name has 1 to 128 characters; nothing was stored",
+			       line);
 	out[len] = '\0';
 	return 0;
 }
 
 /* One pair, its value at the end of the values. */
-static int import_add(struct import *im, const char *name, size_t name_len, size_t line, size_t value_len,
-		      struct err *e)
+static int import_add(struct import *im, const char *name, size_t name_len, size_t line,
+		      size_t value_len, struct err *e)
 {
 	char is[129];
 	int rc = import_name(name, name_len, line, is, e);
 
 	for (size_t i = 0; rc == 0 && i < im->count; i++)
 		if (strcmp(im->of[i].name, is) == 0)
-			return line ? err_set(e, -EINVAL, "line %zu: %s stands on line %zu too; nothing was stored", line, is,
-					      im->of[i].line)
-				    : err_set(e, -EINVAL, "%s stands there twice; nothing was stored", is);
+			return line ? err_set(e, -EINVAL,
+					      "line %zu: %s stands on line %zu too; nothing was stored",
+					      line, is, im->of[i].line)
+				    : err_set(e, -EINVAL,
+					      "%s stands there twice; nothing was stored", is);
 	if (rc == 0 && im->count == IMPORT_MANY)
 		return err_set(e, -E2BIG, "more than %d secrets; nothing was stored", IMPORT_MANY);
 	if (rc == 0)
@@ -146,8 +156,10 @@ static int import_json(struct import *im, struct err *e)
 
 	/* What jansson says of it may quote a part. */
 	if (!json_is_object(o))
-		return err_set(e, -EINVAL, "line %d: not an object of JSON, or a name stands in it twice; nothing was stored",
-			       o ? 1 : je.line);
+		return err_set(
+			e, -EINVAL,
+			"line %d: not an object of JSON, or a name stands in it twice; nothing was stored",
+			o ? 1 : je.line);
 	json_object_foreach(o, name, v) {
 		if (!json_is_string(v))
 			return err_set(e, -EINVAL, "a value is no string; nothing was stored");
@@ -191,7 +203,8 @@ static int import_all(struct cli *c, struct import *im, json_t *names, struct er
 		int rc = import_store(c, im, i, e);
 
 		if (rc)
-			return err_in(e, rc, "%s (%zu of %zu were stored)", im->of[i].name, i, im->count);
+			return err_in(e, rc, "%s (%zu of %zu were stored)", im->of[i].name, i,
+				      im->count);
 		(void)json_array_append_new(names, json_string(im->of[i].name));
 		if (strcmp(im->of[i].name, im->of[i].from) != 0)
 			(void)fprintf(stderr, "agentsecrets: stored as %s\n", im->of[i].name);
@@ -208,7 +221,9 @@ int cmd_secrets_import(struct cli *c)
 	int rc = prompt_protect(&e);
 
 	if (!rc && isatty(STDIN_FILENO))
-		return cli_usage(c, "the secrets come on standard input: agentsecrets secrets import < .env");
+		return cli_usage(
+			c,
+			"the secrets come on standard input: agentsecrets secrets import < .env");
 	if (!rc)
 		rc = import_read(&im, &e);
 	if (!rc)

@@ -33,7 +33,8 @@ static void rest_of_line(struct dotenv *d)
 static int put(char *value, size_t cap, struct dotenv_pair *p, char c, struct err *e)
 {
 	if (p->value_len == cap)
-		return err_set(e, -EINVAL, "line %zu: the value is longer than %zu bytes", p->line, cap);
+		return err_set(e, -EINVAL, "line %zu: the value is longer than %zu bytes", p->line,
+			       cap);
 	value[p->value_len++] = c;
 	return 0;
 }
@@ -79,7 +80,8 @@ static int quoted(struct dotenv *d, char *value, size_t cap, struct dotenv_pair 
 	d->at++;
 	blanks(d);
 	if (!over(d) && here(d) != '\n' && here(d) != '#')
-		return err_set(e, -EINVAL, "line %zu: something follows the closing quotes", d->line);
+		return err_set(e, -EINVAL, "line %zu: something follows the closing quotes",
+			       d->line);
 	return 0;
 }
 
@@ -88,7 +90,8 @@ static int plain(struct dotenv *d, char *value, size_t cap, struct dotenv_pair *
 	for (; !over(d) && here(d) != '\n'; d->at++) {
 		int rc;
 
-		if (here(d) == '#' && d->at > 0 && (d->text[d->at - 1] == ' ' || d->text[d->at - 1] == '\t'))
+		if (here(d) == '#' && d->at > 0 &&
+		    (d->text[d->at - 1] == ' ' || d->text[d->at - 1] == '\t'))
 			break;
 		rc = put(value, cap, p, here(d), e);
 		if (rc)
@@ -132,12 +135,14 @@ int dotenv_next(struct dotenv *d, char *value, size_t cap, struct dotenv_pair *p
 	}
 	*p = (struct dotenv_pair){.line = d->line + 1};
 	if (memchr(d->text + d->at, '\0', d->len - d->at))
-		return err_set(e, -EINVAL, "line %zu or one after it has a NUL byte in it", p->line);
+		return err_set(e, -EINVAL, "line %zu or one after it has a NUL byte in it",
+			       p->line);
 	rc = name(d, p, e);
 	if (rc)
 		return rc;
 	blanks(d);
-	rc = here(d) == '"' || here(d) == '\'' ? quoted(d, value, cap, p, e) : plain(d, value, cap, p, e);
+	rc = here(d) == '"' || here(d) == '\'' ? quoted(d, value, cap, p, e)
+					       : plain(d, value, cap, p, e);
 	if (rc)
 		return rc;
 	rest_of_line(d);

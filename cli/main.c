@@ -21,7 +21,7 @@ static const struct args_option options[] = {
 	{'w', "workspace", 'w', "NAME", "default: AGENTSECRETS_WORKSPACE, or the one in use"},
 	{'V', "version", 0, NULL, "print the version"},
 	{'o', "owner", 0, "USER", "who may run commands in it; default: the caller"},
-	{'p', "port", 0, "PORT", "default: 443"},
+	{'p', "port", 0, "PORT", "of a rule, default: 443; of a secret: only this one, may be repeated"},
 	{'m', "mode", 0, "MODE", "inspect (default), tunnel or tcp"},
 	{'M', "method", 0, "METHOD", "only this method; may be repeated"},
 	{'P', "path", 0, "GLOB", "only paths like this; * stays within a segment, ** does not; may be repeated"},

@@ -20,12 +20,14 @@ static bool type_is(struct http1_slice type, const char *name)
 
 static bool json_suffix(struct http1_slice type)
 {
-	return type.len > 5 && type_is(type, "application/") && strncasecmp(type.p + type.len - 5, "+json", 5) == 0;
+	return type.len > 5 && type_is(type, "application/") &&
+	       strncasecmp(type.p + type.len - 5, "+json", 5) == 0;
 }
 
 enum bodyref_kind bodyref_kind(const struct http1_head *h)
 {
-	uint32_t i = http1_find(h, HTTP1_CONTENT_TYPE, 0), coded = http1_find(h, HTTP1_CONTENT_ENCODING, 0);
+	uint32_t i = http1_find(h, HTTP1_CONTENT_TYPE, 0),
+		 coded = http1_find(h, HTTP1_CONTENT_ENCODING, 0);
 	struct http1_slice type;
 	size_t n = 0;
 
@@ -59,8 +61,8 @@ static bool json_value(struct bodyref *b)
 		if (end >= b->len || b->p[end] != '"')
 			break;
 		after = end + 1;
-		while (after < b->len && (b->p[after] == ' ' || b->p[after] == '\t' || b->p[after] == '\n' ||
-					  b->p[after] == '\r'))
+		while (after < b->len && (b->p[after] == ' ' || b->p[after] == '\t' ||
+					  b->p[after] == '\n' || b->p[after] == '\r'))
 			after++;
 		b->at = end + 1;
 		if (after < b->len && b->p[after] == ':')
@@ -120,15 +122,16 @@ bool bodyref_next(struct bodyref *b, struct ref_found *f)
 			return true;
 		}
 		b->value = b->value_end;
-		if (b->kind == BODYREF_NONE || !(b->kind == BODYREF_JSON ? json_value(b) : form_value(b)))
+		if (b->kind == BODYREF_NONE ||
+		    !(b->kind == BODYREF_JSON ? json_value(b) : form_value(b)))
 			return false;
 	}
 }
 
 /* ---- verdict and writing ---- */
 
-int bodyref_scan(struct bodyref *b, const struct rules *r, const char *host, uint16_t port, const char *method,
-		 const char *path, struct inject_scan *s)
+int bodyref_scan(struct bodyref *b, const struct rules *r, const char *host, uint16_t port,
+		 const char *method, const char *path, struct inject_scan *s)
 {
 	struct ref_found f;
 
@@ -137,7 +140,8 @@ int bodyref_scan(struct bodyref *b, const struct rules *r, const char *host, uin
 		uint32_t need;
 
 		memcpy(name, f.name, f.name_len);
-		if (rules_secret_may_in(r, name, host, port, RULES_SLOT_BODY, method, path) != REASON_NONE)
+		if (rules_secret_may_in(r, name, host, port, RULES_SLOT_BODY, method, path) !=
+		    REASON_NONE)
 			continue;
 		if (inject_need(s, f.name, f.name_len, RULES_SLOT_BODY, &need) < 0)
 			return -E2BIG;
@@ -150,8 +154,9 @@ static uint32_t need_for(const struct inject_scan *s, const struct ref_found *f)
 {
 	uint32_t i = 0;
 
-	while (i < s->need_count && !(s->needs[i].slot == RULES_SLOT_BODY && strlen(s->needs[i].name) == f->name_len &&
-				      memcmp(s->needs[i].name, f->name, f->name_len) == 0))
+	while (i < s->need_count &&
+	       !(s->needs[i].slot == RULES_SLOT_BODY && strlen(s->needs[i].name) == f->name_len &&
+		 memcmp(s->needs[i].name, f->name, f->name_len) == 0))
 		i++;
 	return i;
 }
@@ -159,17 +164,19 @@ static uint32_t need_for(const struct inject_scan *s, const struct ref_found *f)
 /* Bytes of the UTF-8 character at p (RFC 3629), or 0. */
 static size_t utf8_len(const uint8_t *p, size_t len)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3
-		 : p[0] >= 0xf0 && p[0] < 0xf5			 ? 4
-								 : 0;
+	size_t n = p[0] < 0x80                   ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : (p[0] & 0xf0) == 0xe0       ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0;
 
 	if (!n || n > len)
 		return 0;
 	for (size_t i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-	    (p[0] == 0xf4 && p[1] > 0x8f))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -198,7 +205,8 @@ static int write_json(struct wr *w, const struct inject_value *v)
 	return 0;
 }
 
-int bodyref_write(struct bodyref *b, const struct inject_scan *s, const struct inject_value *values, struct wr *w)
+int bodyref_write(struct bodyref *b, const struct inject_scan *s, const struct inject_value *values,
+		  struct wr *w)
 {
 	struct ref_found f;
 	size_t at = 0;
@@ -224,7 +232,8 @@ int bodyref_write(struct bodyref *b, const struct inject_scan *s, const struct i
 	return w->full ? -ENOBUFS : 0;
 }
 
-size_t bodyref_bound(struct bodyref b, const struct inject_scan *s, const struct inject_value *values)
+size_t bodyref_bound(struct bodyref b, const struct inject_scan *s,
+		     const struct inject_value *values)
 {
 	size_t n = b.len;
 	struct ref_found f;

@@ -25,23 +25,24 @@ struct bodyref {
 	const char *p;
 	size_t len;
 	const struct ref_marks *marks;
-	size_t at;		/* where it goes on */
+	size_t at;               /* where it goes on */
 	size_t value, value_end; /* the value that `at` is in; equal: none */
-	size_t walked;		/* JSON: no escape begins before here that ends after */
+	size_t walked;           /* JSON: no escape begins before here that ends after */
 };
 /* The next one; false: there is none any more. */
 bool bodyref_next(struct bodyref *b, struct ref_found *f);
 
 /* Adds a need (RULES_SLOT_BODY) to `s` for each secret that stands in the body and may; -E2BIG. The rest as for
  * inject_judge(). b is at its beginning. */
-int bodyref_scan(struct bodyref *b, const struct rules *r, const char *host, uint16_t port, const char *method,
-		 const char *path, struct inject_scan *s) must_check;
+int bodyref_scan(struct bodyref *b, const struct rules *r, const char *host, uint16_t port,
+		 const char *method, const char *path, struct inject_scan *s) must_check;
 
 /* The body, with values[i] for what stands for needs[i] of slot BODY. -ENOBUFS: w is full; -EINVAL: a value is empty
  * or, in JSON, not UTF-8. b is at its beginning. */
 int bodyref_write(struct bodyref *b, const struct inject_scan *s, const struct inject_value *values,
 		  struct wr *w) must_check;
 /* How long it will be at most. */
-size_t bodyref_bound(struct bodyref b, const struct inject_scan *s, const struct inject_value *values);
+size_t bodyref_bound(struct bodyref b, const struct inject_scan *s,
+		     const struct inject_value *values);
 
 #endif

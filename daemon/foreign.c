@@ -5,15 +5,35 @@
 
 /* All of them end in "key" or "token". */
 static const char *const fields[] = {
-	"x-api-key",	   "api-key",	     "apikey",		"x-api-token",	  "x-auth-token",   "x-auth-key",
-	"x-access-token",  "x-access-key",   "private-token",	"job-token",	  "x-goog-api-key", "x-amz-security-token",
-	"x-vault-token",   "x-github-token", "x-gitlab-token",	"dd-api-key",	  "dd-application-key",
-	"x-shopify-access-token", "x-figma-token", "x-functions-key", "ocp-apim-subscription-key", "x-rapidapi-key",
-	"x-secret-key",	   "x-token",
+	"x-api-key",
+	"api-key",
+	"apikey",
+	"x-api-token",
+	"x-auth-token",
+	"x-auth-key",
+	"x-access-token",
+	"x-access-key",
+	"private-token",
+	"job-token",
+	"x-goog-api-key",
+	"x-amz-security-token",
+	"x-vault-token",
+	"x-github-token",
+	"x-gitlab-token",
+	"dd-api-key",
+	"dd-application-key",
+	"x-shopify-access-token",
+	"x-figma-token",
+	"x-functions-key",
+	"ocp-apim-subscription-key",
+	"x-rapidapi-key",
+	"x-secret-key",
+	"x-token",
 };
 
 static const char *const params[] = {
-	"access_token", "api_key", "apikey", "api-key", "auth_token", "client_secret", "private_token", "x-amz-signature",
+	"access_token",         "api_key",          "apikey",        "api-key",
+	"auth_token",           "client_secret",    "private_token", "x-amz-signature",
 	"x-amz-security-token", "x-goog-signature",
 };
 
@@ -22,15 +42,17 @@ static const struct {
 	const char *begins;
 	size_t more;
 } shapes[] = {
-	{"sk-", 20},	{"sk_live_", 16}, {"sk_test_", 16}, {"rk_live_", 16}, {"ghp_", 30},	 {"gho_", 30},
-	{"ghu_", 30},	{"ghs_", 30},	  {"ghr_", 30},	    {"github_pat_", 30}, {"glpat-", 16}, {"xoxb-", 10},
-	{"xoxp-", 10},	{"xoxa-", 10},	  {"xoxs-", 10},    {"xapp-", 10},    {"AKIA", 16},	 {"ASIA", 16},
-	{"AIza", 30},	{"ya29.", 20},	  {"npm_", 30},	    {"hf_", 30},      {"SG.", 30},	 {"dop_v1_", 30},
-	{"shpat_", 20}, {"eyJ", 60},
+	{"sk-", 20},    {"sk_live_", 16}, {"sk_test_", 16}, {"rk_live_", 16}, {"ghp_", 30},
+	{"gho_", 30},   {"ghu_", 30},     {"ghs_", 30},     {"ghr_", 30},     {"github_pat_", 30},
+	{"glpat-", 16}, {"xoxb-", 10},    {"xoxp-", 10},    {"xoxa-", 10},    {"xoxs-", 10},
+	{"xapp-", 10},  {"AKIA", 16},     {"ASIA", 16},     {"AIza", 30},     {"ya29.", 20},
+	{"npm_", 30},   {"hf_", 30},      {"SG.", 30},      {"dop_v1_", 30},  {"shpat_", 20},
+	{"eyJ", 60},
 };
 
 static const bool token_chars[256] = {
-	['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['_'] = true,
+	['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+	['-'] = true,         ['_'] = true,
 };
 
 /* What some shape begins with. */
@@ -50,7 +72,8 @@ static bool shaped(const char *p, size_t len)
 	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
 		size_t n = strlen(shapes[i].begins), at = n;
 
-		if (p[0] != shapes[i].begins[0] || len < n + shapes[i].more || memcmp(p, shapes[i].begins, n) != 0)
+		if (p[0] != shapes[i].begins[0] || len < n + shapes[i].more ||
+		    memcmp(p, shapes[i].begins, n) != 0)
 			continue;
 		while (at < len && (token_char(p[at]) || p[at] == '.'))
 			at++;
@@ -130,11 +153,13 @@ static const char *in_target(const struct http1_meaning *m, const struct inject_
 		const char *amp = memchr(t.p + at, '&', t.len - at);
 		size_t end = amp ? (size_t)(amp - t.p) : t.len;
 		const char *equals = memchr(t.p + at, '=', end - at);
-		size_t name = equals ? (size_t)(equals - t.p) - at : end - at, value = at + name + (equals != NULL);
+		size_t name = equals ? (size_t)(equals - t.p) - at : end - at,
+		       value = at + name + (equals != NULL);
 		struct http1_slice is = {t.p + at, name};
 
 		if (!ours(s, HTTP1_TARGET, at, end) && !placed(s, is, true) && end > value &&
-		    (named(is, params, ARRAY_SIZE(params)) || token_in((struct http1_slice){t.p + value, end - value})))
+		    (named(is, params, ARRAY_SIZE(params)) ||
+		     token_in((struct http1_slice){t.p + value, end - value})))
 			return "query parameter";
 		at = end + 1;
 	}
@@ -145,8 +170,8 @@ static const char *in_field(const struct http1_head *h, uint32_t i, const struct
 {
 	const struct http1_field *f = &h->fields[i];
 
-	if (f->id == HTTP1_COOKIE || f->id == HTTP1_HOST || !f->value.len || ours(s, i, 0, SIZE_MAX) ||
-	    placed(s, f->name, false))
+	if (f->id == HTTP1_COOKIE || f->id == HTTP1_HOST || !f->value.len ||
+	    ours(s, i, 0, SIZE_MAX) || placed(s, f->name, false))
 		return NULL;
 	if (f->id == HTTP1_AUTHORIZATION)
 		return "authorization";
@@ -155,7 +180,8 @@ static const char *in_field(const struct http1_head *h, uint32_t i, const struct
 	return token_in(f->value) ? "token in a header field" : NULL;
 }
 
-const char *foreign_find(const struct http1_head *h, const struct http1_meaning *m, const struct inject_scan *s)
+const char *foreign_find(const struct http1_head *h, const struct http1_meaning *m,
+			 const struct inject_scan *s)
 {
 	if (is_signed(s))
 		return NULL;

@@ -13,6 +13,7 @@
 #include "inject.h"
 
 /* Where the first one stands, in our words; NULL: there is none. */
-const char *foreign_find(const struct http1_head *h, const struct http1_meaning *m, const struct inject_scan *s);
+const char *foreign_find(const struct http1_head *h, const struct http1_meaning *m,
+			 const struct inject_scan *s);
 
 #endif

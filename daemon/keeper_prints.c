@@ -30,8 +30,8 @@ static bool prints_public(const char *part)
 	return n > 3 && strcmp(part + n - 3, "_id") == 0;
 }
 
-static void prints_add_secret(struct keeper *k, struct wr *w, const uint8_t key[PRINTS_KEY], const char *workspace,
-			      const struct rules_secret *s)
+static void prints_add_secret(struct keeper *k, struct wr *w, const uint8_t key[PRINTS_KEY],
+			      const char *workspace, const struct rules_secret *s)
 {
 	auto_(secret) struct secret *value = NULL;
 	auto_parts struct parts parts = {0};
@@ -53,9 +53,11 @@ static void prints_add_secret(struct keeper *k, struct wr *w, const uint8_t key[
 			prints_add(w, key, parts.at[i].p, parts.at[i].len);
 }
 
-static void prints_tell(struct keeper *k, struct keeper_proxy *p, const struct rpc_prints *note, const struct wr *w)
+static void prints_tell(struct keeper *k, struct keeper_proxy *p, const struct rpc_prints *note,
+			const struct wr *w)
 {
-	if (p->peer.fd < 0 || rpc_send(p->peer.fd, RPC_PRINTS, 0, note, sizeof(*note), w->p, w->len, -1) == 0)
+	if (p->peer.fd < 0 ||
+	    rpc_send(p->peer.fd, RPC_PRINTS, 0, note, sizeof(*note), w->p, w->len, -1) == 0)
 		return;
 	log_error("proxy%u does not listen; its channel is closed", p->peer.number);
 	keeper_proxy_end(k, p);

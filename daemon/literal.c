@@ -27,7 +27,9 @@ static bool decoded(const struct prints *p, struct http1_slice s, char plus)
 		int hi = s.p[i] == '%' && s.len - i > 2 ? hex_of(s.p[i + 1]) : -1;
 		int lo = hi < 0 ? -1 : hex_of(s.p[i + 2]);
 
-		piece[n++] = lo >= 0 ? (uint8_t)(hi << 4 | lo) : s.p[i] == '+' ? (uint8_t)plus : (uint8_t)s.p[i];
+		piece[n++] = lo >= 0         ? (uint8_t)(hi << 4 | lo)
+			     : s.p[i] == '+' ? (uint8_t)plus
+					     : (uint8_t)s.p[i];
 		i += lo >= 0 ? 2 : 0;
 		if (n == PIECE) {
 			found = prints_next(p, &t, piece, n);
@@ -61,7 +63,8 @@ static bool in_basic(const struct prints *p, const struct http1_field *f)
 	return found;
 }
 
-bool literal_in_head(const struct prints *p, const struct http1_head *h, const struct http1_meaning *m)
+bool literal_in_head(const struct prints *p, const struct http1_head *h,
+		     const struct http1_meaning *m)
 {
 	if (!p)
 		return false;

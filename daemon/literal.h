@@ -10,7 +10,8 @@
 #include "prints.h"
 
 /* prints may be NULL: no. */
-bool literal_in_head(const struct prints *p, const struct http1_head *h, const struct http1_meaning *m);
+bool literal_in_head(const struct prints *p, const struct http1_head *h,
+		     const struct http1_meaning *m);
 /* In a part of a URL. */
 bool literal_in_url(const struct prints *p, struct http1_slice s);
 

@@ -41,7 +41,8 @@ static int bind_hosts(struct ops *o, struct rules_secret *s, void **owned)
 
 	if (!list)
 		return 0;
-	rc = ops_strings(o, "hosts", list, RPC_HOST_MAX, RULES_BIND_HOSTS_MAX, owned, &s->host_count);
+	rc = ops_strings(o, "hosts", list, RPC_HOST_MAX, RULES_BIND_HOSTS_MAX, owned,
+			 &s->host_count);
 	s->hosts = *owned;
 	for (i = 0; rc == 0 && i < s->host_count; i++) {
 		char host[RPC_HOST_MAX];
@@ -61,7 +62,8 @@ static int bind_ports(struct ops *o, struct rules_secret *s)
 	if (!list)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) > RULES_BIND_PORTS_MAX)
-		return err_set(o->e, -EINVAL, "ports must be a list of at most %d numbers", RULES_BIND_PORTS_MAX);
+		return err_set(o->e, -EINVAL, "ports must be a list of at most %d numbers",
+			       RULES_BIND_PORTS_MAX);
 	s->port_count = 0;
 	for (i = 0; i < json_array_size(list); i++) {
 		json_int_t n = json_integer_value(json_array_get(list, i));
@@ -101,13 +103,13 @@ int ops_bind(struct ops *o, struct rules *r, const char *name)
 	if (rc == 0)
 		rc = bind_ports(o, &s);
 	if (rc == 0 && json_object_get(o->in, "methods")) {
-		rc = ops_strings(o, "methods", json_object_get(o->in, "methods"), sizeof(*s.methods),
-				 RULES_METHODS_MAX, &methods, &s.method_count);
+		rc = ops_strings(o, "methods", json_object_get(o->in, "methods"),
+				 sizeof(*s.methods), RULES_METHODS_MAX, &methods, &s.method_count);
 		s.methods = methods;
 	}
 	if (rc == 0 && json_object_get(o->in, "paths")) {
-		rc = ops_strings(o, "paths", json_object_get(o->in, "paths"), sizeof(*s.paths), RULES_PATHS_MAX,
-				 &paths, &s.path_count);
+		rc = ops_strings(o, "paths", json_object_get(o->in, "paths"), sizeof(*s.paths),
+				 RULES_PATHS_MAX, &paths, &s.path_count);
 		s.paths = paths;
 	}
 	if (rc == 0)
@@ -123,7 +125,8 @@ int ops_secrets_bind(struct ops *o)
 {
 	auto_(rules) struct rules *r = NULL;
 	struct rpc_secret_ref ref;
-	int rc = ops_secret_ref(o, &ref, strcmp(sources_backend(o->p, o->w->rules->workspace), "file") == 0);
+	int rc = ops_secret_ref(o, &ref,
+				strcmp(sources_backend(o->p, o->w->rules->workspace), "file") == 0);
 
 	if (rc == 0)
 		rc = workspaces_copy(o->w, &r, o->e);
@@ -139,7 +142,8 @@ json_t *ops_binding(const struct rules_secret *s)
 
 	for (i = 1; i <= RULES_SLOTS_KNOWN; i <<= 1)
 		if (s->slots & i)
-			(void)json_array_append_new(slots, json_string(rules_slot_word((enum rules_slot)i)));
+			(void)json_array_append_new(
+				slots, json_string(rules_slot_word((enum rules_slot)i)));
 	o = json_pack("{s:s, s:s, s:o, s:o}", "name", s->name, "kind", kind_word(s->kind), "hosts",
 		      ops_list(s->hosts, RPC_HOST_MAX, s->host_count), "slots", slots);
 	if (s->port_count) {
@@ -150,9 +154,11 @@ json_t *ops_binding(const struct rules_secret *s)
 		(void)json_object_set_new(o, "ports", ports);
 	}
 	if (s->method_count)
-		(void)json_object_set_new(o, "methods", ops_list(s->methods, sizeof(*s->methods), s->method_count));
+		(void)json_object_set_new(
+			o, "methods", ops_list(s->methods, sizeof(*s->methods), s->method_count));
 	if (s->path_count)
-		(void)json_object_set_new(o, "paths", ops_list(s->paths, sizeof(*s->paths), s->path_count));
+		(void)json_object_set_new(o, "paths",
+					  ops_list(s->paths, sizeof(*s->paths), s->path_count));
 	if (s->placeholder[0])
 		(void)json_object_set_new(o, "placeholder", json_string(s->placeholder));
 	return o;
@@ -188,13 +194,15 @@ static int test_read(struct ops *o, struct bind_test *t)
 	if (!host)
 		return err_set(o->e, -EINVAL, "name the host that the secret would go to");
 	if (path[0] != '/' || rules_path(path, strcspn(path, "?"), t->path, sizeof(t->path)) < 0)
-		return err_set(o->e, -EINVAL, "a path begins with / and has no dot segments, \"//\", encoded slashes or "
-			       "bytes that need encoding; without query");
+		return err_set(
+			o->e, -EINVAL,
+			"a path begins with / and has no dot segments, \"//\", encoded slashes or "
+			"bytes that need encoding; without query");
 	return rules_host(host, false, true, t->host, o->e);
 }
 
-static void test_one(json_t *list, const struct rules *r, const char *name, const struct bind_test *t,
-		     enum rules_slot slot)
+static void test_one(json_t *list, const struct rules *r, const char *name,
+		     const struct bind_test *t, enum rules_slot slot)
 {
 	char sentence[768];
 	enum reason why;
@@ -202,10 +210,12 @@ static void test_one(json_t *list, const struct rules *r, const char *name, cons
 	if (rules_judge(r, t->host, t->port, t->method, t->path, &why))
 		why = rules_secret_may_in(r, name, t->host, t->port, slot, t->method, t->path);
 	(void)json_array_append_new(
-		list, json_pack("{s:s, s:b, s:s, s:s}", "slot", rules_slot_word(slot), "allowed", why == REASON_NONE,
-				"reason", why == REASON_NONE ? "" : reason_word(why), "message",
+		list, json_pack("{s:s, s:b, s:s, s:s}", "slot", rules_slot_word(slot), "allowed",
+				why == REASON_NONE, "reason",
+				why == REASON_NONE ? "" : reason_word(why), "message",
 				why == REASON_NONE ? ""
-						   : reason_sentence(why, t->host, sentence, sizeof(sentence))));
+						   : reason_sentence(why, t->host, sentence,
+								     sizeof(sentence))));
 }
 
 int ops_secrets_test(struct ops *o)

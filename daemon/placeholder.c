@@ -10,10 +10,12 @@
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* {"alg":"HS256","typ":"JWT"} and {"sub":"agentsecrets-placeholder"}, in base64url. Nothing in it ever expires. */
-#define JWT_HEAD "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhZ2VudHNlY3JldHMtcGxhY2Vob2xkZXIifQ."
+#define JWT_HEAD                                                                                   \
+	"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhZ2VudHNlY3JldHMtcGxhY2Vob2xkZXIifQ."
 
 /* Letters of an alphabet of `n`: bytes that would make some of them likelier are left out. */
-static void letters(struct wr *w, const uint8_t random[PLACEHOLDER_RANDOM], size_t count, unsigned int n)
+static void letters(struct wr *w, const uint8_t random[PLACEHOLDER_RANDOM], size_t count,
+		    unsigned int n)
 {
 	size_t i = 0;
 
@@ -25,8 +27,8 @@ static void letters(struct wr *w, const uint8_t random[PLACEHOLDER_RANDOM], size
 	w->full |= i < count;
 }
 
-int placeholder_make(const char *wish, const uint8_t random[PLACEHOLDER_RANDOM], char out[RULES_PLACEHOLDER_MAX],
-		     struct err *e)
+int placeholder_make(const char *wish, const uint8_t random[PLACEHOLDER_RANDOM],
+		     char out[RULES_PLACEHOLDER_MAX], struct err *e)
 {
 	struct wr w = wr_of(out, RULES_PLACEHOLDER_MAX - 1);
 
@@ -40,7 +42,8 @@ int placeholder_make(const char *wish, const uint8_t random[PLACEHOLDER_RANDOM],
 		wr_str(&w, wish);
 	}
 	if (w.full)
-		return err_set(e, -EINVAL, "a placeholder has at most %d characters", RULES_PLACEHOLDER_MAX - 1);
+		return err_set(e, -EINVAL, "a placeholder has at most %d characters",
+			       RULES_PLACEHOLDER_MAX - 1);
 	out[w.len] = '\0';
 	return 0;
 }

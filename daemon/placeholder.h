@@ -11,7 +11,7 @@
 /* wish: "auto:PREFIX" is the prefix and 36 random letters and digits (214 bits; so "auto:ghp_" is as long as a real
  * one); "auto" the same without a prefix; "auto:jwt" three parts of base64url, as a JSON Web Token has, with 256
  * random bits; "none" is none, ""; anything else is the placeholder itself, checked by rules_put(). */
-int placeholder_make(const char *wish, const uint8_t random[PLACEHOLDER_RANDOM], char out[RULES_PLACEHOLDER_MAX],
-		     struct err *e) must_check;
+int placeholder_make(const char *wish, const uint8_t random[PLACEHOLDER_RANDOM],
+		     char out[RULES_PLACEHOLDER_MAX], struct err *e) must_check;
 
 #endif

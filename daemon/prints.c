@@ -8,7 +8,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#define BITS 4096u
+#define BITS       4096u
 #define WHOLE_BITS 48
 
 _Static_assert(crypto_shorthash_KEYBYTES == PRINTS_KEY, "SipHash's key");
@@ -49,8 +49,10 @@ static const uint8_t *middle(const uint8_t *p, size_t len)
 
 struct prints_item prints_of(const uint8_t key[PRINTS_KEY], const uint8_t *value, size_t len)
 {
-	return (struct prints_item){.len = (uint32_t)len, .first = window(key, value),
-				    .middle = window(key, middle(value, len)), .whole = whole(key, value, len)};
+	return (struct prints_item){.len = (uint32_t)len,
+				    .first = window(key, value),
+				    .middle = window(key, middle(value, len)),
+				    .whole = whole(key, value, len)};
 }
 
 int prints_new(const uint8_t *p, size_t len, struct prints **ret)
@@ -96,7 +98,8 @@ static size_t begins(const struct prints *s, uint16_t first, const uint8_t *p, s
 	for (size_t i = 0; i < s->count; i++) {
 		const struct prints_item *it = &s->items[i];
 
-		if (it->first == first && it->len <= left && window(s->key, middle(p, it->len)) == it->middle &&
+		if (it->first == first && it->len <= left &&
+		    window(s->key, middle(p, it->len)) == it->middle &&
 		    whole(s->key, p, it->len) == it->whole)
 			return it->len;
 	}

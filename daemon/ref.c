@@ -8,12 +8,12 @@
 
 #include <errno.h>
 
-#define PREFIX "agentsecrets"
+#define PREFIX     "agentsecrets"
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
-#define TAIL_LEN sizeof(uint64_t)
-#define BITS 4096u
-#define PIECE 4096u
-#define SLACK 512u /* more than any of them is long */
+#define TAIL_LEN   sizeof(uint64_t)
+#define BITS       4096u
+#define PIECE      4096u
+#define SLACK      512u /* more than any of them is long */
 
 _Static_assert(RULES_PLACEHOLDER_MIN >= TAIL_LEN, "each placeholder has a tail");
 
@@ -81,7 +81,8 @@ static const struct ref_mark *mark_at(const struct ref_marks *m, const char *fro
 	size_t room = (size_t)(end - from);
 
 	for (size_t i = 0; i < m->count; i++)
-		if (m->marks[i].len <= room && memcmp(end - m->marks[i].len, m->marks[i].text, m->marks[i].len) == 0)
+		if (m->marks[i].len <= room &&
+		    memcmp(end - m->marks[i].len, m->marks[i].text, m->marks[i].len) == 0)
 			return &m->marks[i];
 	return NULL;
 }
@@ -92,8 +93,8 @@ static bool in_escape(struct http1_slice s, size_t at)
 	return (at >= 1 && s.p[at - 1] == '%') || (at >= 2 && s.p[at - 2] == '%');
 }
 
-static bool find_mark(struct http1_slice s, size_t from, enum ref_form form, const struct ref_marks *m,
-		      struct ref_found *f)
+static bool find_mark(struct http1_slice s, size_t from, enum ref_form form,
+		      const struct ref_marks *m, struct ref_found *f)
 {
 	for (size_t end = from + TAIL_LEN; end <= s.len; end++) {
 		uint32_t bit = bit_of(tail_of(s.p + end));
@@ -104,7 +105,9 @@ static bool find_mark(struct http1_slice s, size_t from, enum ref_form form, con
 		mark = mark_at(m, s.p + from, s.p + end);
 		if (!mark || (form == REF_PERCENT && in_escape(s, end - mark->len)))
 			continue;
-		*f = (struct ref_found){.at = end - mark->len, .len = mark->len, .name = mark->name,
+		*f = (struct ref_found){.at = end - mark->len,
+					.len = mark->len,
+					.name = mark->name,
 					.name_len = strlen(mark->name)};
 		return true;
 	}
@@ -145,12 +148,14 @@ static size_t match_name(const char *p, size_t len)
 {
 	size_t n = 0;
 
-	while (n < len && ((p[n] >= 'A' && p[n] <= 'Z') || p[n] == '_' || (n && p[n] >= '0' && p[n] <= '9')))
+	while (n < len &&
+	       ((p[n] >= 'A' && p[n] <= 'Z') || p[n] == '_' || (n && p[n] >= '0' && p[n] <= '9')))
 		n++;
 	return n < RPC_NAME_MAX ? n : 0;
 }
 
-static bool find_reference(struct http1_slice s, size_t from, enum ref_form form, struct ref_found *f)
+static bool find_reference(struct http1_slice s, size_t from, enum ref_form form,
+			   struct ref_found *f)
 {
 	while (from < s.len) {
 		const char *p = memmem(s.p + from, s.len - from, PREFIX, PREFIX_LEN);
@@ -163,8 +168,10 @@ static bool find_reference(struct http1_slice s, size_t from, enum ref_form form
 		seps = match_seps(q, (size_t)(end - q), form);
 		name = seps ? match_name(q + seps, (size_t)(end - q) - seps) : 0;
 		if (name && !(form == REF_PERCENT && in_escape(s, (size_t)(p - s.p)))) {
-			*f = (struct ref_found){.at = (size_t)(p - s.p), .len = PREFIX_LEN + seps + name,
-						.name = q + seps, .name_len = name};
+			*f = (struct ref_found){.at = (size_t)(p - s.p),
+						.len = PREFIX_LEN + seps + name,
+						.name = q + seps,
+						.name_len = name};
 			return true;
 		}
 		from = (size_t)(q - s.p);
@@ -172,8 +179,8 @@ static bool find_reference(struct http1_slice s, size_t from, enum ref_form form
 	return false;
 }
 
-static bool find_first(struct http1_slice s, size_t from, enum ref_form form, const struct ref_marks *marks,
-		       struct ref_found *f)
+static bool find_first(struct http1_slice s, size_t from, enum ref_form form,
+		       const struct ref_marks *marks, struct ref_found *f)
 {
 	struct ref_found mark;
 	bool got = find_reference(s, from, form, f);
@@ -195,7 +202,8 @@ bool ref_find(struct http1_slice s, size_t from, enum ref_form form, const struc
 	/* Piece by piece: the search for the one kind does not run far past the next of the other, again and again. */
 	for (; from < s.len; from += PIECE) {
 		size_t left = s.len - from;
-		struct http1_slice piece = {s.p, from + (left < PIECE + SLACK ? left : PIECE + SLACK)};
+		struct http1_slice piece = {s.p,
+					    from + (left < PIECE + SLACK ? left : PIECE + SLACK)};
 
 		if (find_first(piece, from, form, marks, f) && f->at < from + PIECE)
 			return true;
@@ -219,8 +227,8 @@ void ref_write_percent(struct wr *w, const uint8_t *p, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		uint8_t c = p[i];
 
-		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
-		    c == '.' || c == '_' || c == '~') {
+		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		    c == '-' || c == '.' || c == '_' || c == '~') {
 			wr_u8(w, c);
 		} else {
 			wr_u8(w, '%');

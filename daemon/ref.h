@@ -24,7 +24,7 @@ struct ref_marks *ref_marks_free(struct ref_marks *m);
 OWN_CLEANUP(ref_marks, struct ref_marks, ref_marks_free)
 
 struct ref_found {
-	size_t at, len;	  /* all of it, in the text */
+	size_t at, len;   /* all of it, in the text */
 	const char *name; /* the secret's; not NUL-terminated */
 	size_t name_len;
 };
