@@ -130,6 +130,18 @@ def test_node_http2(lab):
     assert json.loads(p.stdout) == [], p.stderr
 
 
+def test_npm_undici(lab):
+    """Its HTTP/2, with many requests at once on one connection."""
+    before = lab.requests(host="h2.lab-host.com")
+    code = ("const {Agent, request} = require('undici'); const dispatcher = new Agent({allowH2: true, connections: 1, pipelining: 50});"
+            f"Promise.all([...Array(30).keys()].map(i => request('{H2}/echo?u' + i, {{dispatcher, headers: {{authorization: 'Bearer agentsecrets://H2_KEY'}}}})"
+            ".then(async r => [r.statusCode, (await r.body.text()).slice(0, 15)].join(' ')))).then(a => { console.log([...new Set(a)].join()); dispatcher.close(); });")
+    p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+    assert p.stdout == "200 GET Bearer ****\n", (p.stdout, p.stderr)
+    got = lab.wait_requests(len(before) + 30, host="h2.lab-host.com")[len(before):]
+    assert {(q["authorization"], q["http"]) for q in got} == {(f"Bearer {lab.keys['H2_KEY']}", "HTTP/2.0")}
+
+
 def test_nothing_holds_the_key(lab):
     d = lab.daemons[0]
     assert holds_key(lab, d.messages()) == [] and holds_key(lab, json.dumps(d.audit_lines())) == []
