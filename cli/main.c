@@ -176,7 +176,8 @@ static const struct args_command commands[] = {
 	 "it goes only where the workspace allows and the secret may go. At least one secret must be named.\n\n"
 	 "  agentsecrets call --url https://api.stripe.com/v1/balance --bearer STRIPE_KEY\n\n"
 	 "JSON output: status, headers (a list for each name), body, redacted (secrets masked in the response),\n"
-	 "duration_ms, and error when there was one. Exit status: 1 when it failed or was answered 400 or more.",
+	 "duration_ms, and error when there was one. Exit status: 1 when it failed or was answered 400 or more, 125\n"
+	 "when it could not be guarded.",
 	 "w1234567890E", 0, 0, false, cmd_call},
 	{"cgroup attach", "PID", "put a process that runs already, and all below it, under guard",
 	 "For root. A container, pod or unit is guarded where it is; any other process is moved into a\n"
