@@ -170,7 +170,7 @@ static int write_headers(const struct cli *c, struct wr *w, bool *typed, struct 
 {
 	const char *v;
 
-	for (size_t at = 0; (v = args_next(&c->args, 'E', &at));) {
+	for (size_t at = 0; (v = args_next(&c->args, '%', &at));) {
 		size_t n = strcspn(v, ":");
 		struct http1_slice name = {v, n};
 

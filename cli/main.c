@@ -60,7 +60,7 @@ static const struct args_option options[] = {
 	{'8', "body-field", 0, "PATH=KEY", "this member of a JSON body; dots part the names: auth.token"},
 	{'9', "form-field", 0, "NAME=KEY", "this field of a form"},
 	{'0', "output", 0, "FORMAT", "text (default): the response's body; json: all of it"},
-	{'E', "http-header", 'H', "NAME: VALUE", "an ordinary header; may be repeated"},
+	{'%', "http-header", 'H', "NAME: VALUE", "an ordinary header; may be repeated"},
 };
 
 static const struct args_command commands[] = {
@@ -178,7 +178,7 @@ static const struct args_command commands[] = {
 	 "JSON output: status, headers (a list for each name), body, redacted (secrets masked in the response),\n"
 	 "duration_ms, and error when there was one. Exit status: 1 when it failed or was answered 400 or more, 125\n"
 	 "when it could not be guarded.",
-	 "w1234567890E", 0, 0, false, cmd_call},
+	 "w1234567890%", 0, 0, false, cmd_call},
 	{"cgroup attach", "PID", "put a process that runs already, and all below it, under guard",
 	 "For root. A container, pod or unit is guarded where it is; any other process is moved into a\n"
 	 "cgroup of its own. Sockets that it has already are held too, and connections reset. Refused,\n"
