@@ -213,9 +213,18 @@ static int channel_on_prints(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return c->on_prints(c->ctx, note->workspace, m->tail, m->tail_len);
 }
 
+static int channel_on_order(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct channel *c = ctx;
+
+	(void)peer;
+	return c->on_order ? c->on_order(c->ctx, m->body, m->tail, m->tail_len) : -EPROTO;
+}
+
 static const struct rpc_row channel_rows[] = {
 	{RPC_LEAF, sizeof(struct rpc_done), RPC_LEAF_MAX, 0, channel_on_done},
 	{RPC_CREDENTIAL_VALUE, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
+	{RPC_TOKEN_ORDER, sizeof(struct rpc_token_order), RPC_TAIL_MAX, 0, channel_on_order},
 	{RPC_SIGNED, sizeof(struct rpc_done), RPC_SECRET_MAX, 0, channel_on_done},
 	{RPC_RESOLVED, sizeof(struct rpc_resolved), 0, 0, channel_on_resolved},
 	{RPC_FORMER, sizeof(struct rpc_former), RPC_TAIL_MAX, 0, channel_on_former},

@@ -24,6 +24,7 @@ struct channel {
 	uint32_t in_flight, sequence;
 	struct ask *first, *last; /* waiting to be sent */
 	/* The keeper tells of a former value, unasked. Negative ends the channel. */
+	int (*on_order)(void *ctx, const struct rpc_token_order *o, const uint8_t *request, size_t len);
 	int (*on_former)(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len);
 	/* And of the fingerprints of a workspace's values. */
 	int (*on_prints)(void *ctx, const char *workspace, const uint8_t *prints, size_t len);

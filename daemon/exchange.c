@@ -111,8 +111,8 @@ void exchange_head_gone(struct conn *c)
 	if (!rq)
 		return;
 	values_drop(c);
-	resign_done(rq);
 	ask_cancel(&rq->ask);
+	resign_done(rq);
 	buf_take(&c->agent.in, rq->used);
 	hold_back(c);
 	free(rq->xas);
@@ -133,6 +133,7 @@ static void exchange_free(struct conn *c)
 	exchange_head_gone(c);
 	exchange_drop_upstream(x);
 	resign_stream_done(x);
+	free(x->tokens);
 	hold_done(c);
 	x->ws = wsrelay_free(x->ws);
 	sieve_done(&x->sieve);

@@ -49,6 +49,7 @@ struct request {
 	int resolve_rc;
 	struct cred *others;	 /* for the search of the response: a place for each secret of the document */
 	uint32_t other_count, other; /* `other`: the first that has not been looked at */
+	uint8_t *message;	 /* what is signed (kind hmac); or NULL */
 	struct resign *resign;	 /* resign.h; NULL: not signed again */
 	bool refused;		 /* the keeper has refused or is gone: */
 	enum reason refusal;
@@ -77,6 +78,8 @@ struct exchange {
 	struct answer ours;	 /* what is answered, when it is no reason */
 	struct hold hold;	 /* the body, if it is looked into; it goes up from here */
 	struct body up_body;
+	struct rpc_token_stale *tokens;	 /* access tokens that it carried, for a 401; INJECT_MAX of them, or NULL */
+	uint32_t token_count;
 	struct resign_stream *stream; /* resign.h: up_body's payload is signed again on its way; or NULL */
 	bool tell;		 /* a /proxy client that takes trailers: it is told how much was masked */
 	bool websocket;		 /* asked for */

@@ -103,7 +103,7 @@ int hmac_message(const char *params, const struct hmac_request *q, struct wr *w)
 	return rc < 0 ? rc : w->full ? -E2BIG : 0;
 }
 
-void hmac_query(struct http1_slice query, const char *reference, struct wr *out)
+void hmac_query(struct http1_slice query, const char *name, struct wr *out)
 {
 	bool gone = false, first = true;
 
@@ -111,7 +111,8 @@ void hmac_query(struct http1_slice query, const char *reference, struct wr *out)
 		const char *end = memchr(query.p, '&', query.len);
 		size_t n = end ? (size_t)(end - query.p) : query.len;
 
-		if (!gone && memmem(query.p, n, reference, strlen(reference))) {
+		if (!gone && memmem(query.p, n, "agentsecrets", 12) &&
+		    memmem(query.p, n, name, strlen(name))) {
 			gone = true;
 		} else {
 			if (!first)

@@ -23,8 +23,8 @@ struct hmac_request {
 /* -ENOENT: a header that the message names is not there, or not once; -E2BIG: it does not fit. */
 int hmac_message(const char *params, const struct hmac_request *q, struct wr *w) must_check;
 
-/* The query without the first parameter whose value holds `reference`, into out. */
-void hmac_query(struct http1_slice query, const char *reference, struct wr *out);
+/* The query without the first parameter that holds a reference to this name, into out. */
+void hmac_query(struct http1_slice query, const char *name, struct wr *out);
 
 /* -EINVAL: the key is not in key_encoding, or the parameters make no sense. */
 int hmac_value(const char *params, const uint8_t *key, size_t key_len, const uint8_t *message,

@@ -225,6 +225,7 @@ enum reason judge_request(struct conn *c)
 	if (why != REASON_NONE)
 		return why;
 	judge_make_key(c, rq->route.rule);
+	resign_hold(c);
 	judge_hold(c);
 	rq->route.rule = NULL; /* the document may go before we look again */
 	return REASON_NONE;

@@ -18,6 +18,7 @@
 #include "child.h"
 
 #include "keeper_int.h"
+#include "keeper_token.h"
 #include "log.h"
 #include "parts.h"
 #include "sandbox.h"
@@ -190,7 +191,9 @@ static int keeper_turn(void *ctx, uint64_t now_ms)
 {
 	struct keeper *k = ctx;
 
-	return backends_turn(&k->backends, now_ms);
+	int backends_ms = backends_turn(&k->backends, now_ms), tokens_ms = keeper_tokens_turn(k, now_ms);
+
+	return backends_ms < 0 || (tokens_ms >= 0 && tokens_ms < backends_ms) ? tokens_ms : backends_ms;
 }
 
 /* Everything that needs more than the locked process may do. */
@@ -252,6 +255,7 @@ static void keeper_done(struct keeper *k)
 	for (i = 0; i < ARRAY_SIZE(k->docs); i++)
 		k->docs[i] = rules_free(k->docs[i]);
 	formers_done(&k->formers);
+	keeper_tokens_done(k);
 	k->vault = vault_free(k->vault);
 	k->signing_key = secret_free(k->signing_key);
 	k->audit_key = secret_free(k->audit_key);

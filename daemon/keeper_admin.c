@@ -2,6 +2,7 @@
 #include "keeper_int.h"
 
 #include "fdio.h"
+#include "keeper_token.h"
 #include "log.h"
 #include "parts.h"
 
@@ -59,6 +60,8 @@ static void keeper_on_asked(struct backend_ask *a, struct backend_answer *r)
 	(void)err_set(&e, r->rc, "%s", r->why);
 	if (r->rc == 0 && a->op != BACKEND_LIST && backend_is_file(&x->k->backends, a->workspace))
 		keeper_warn(x->k);
+	if (r->rc == 0 && a->op != BACKEND_LIST && a->op != BACKEND_READ)
+		keeper_tokens_forget(x->k, a->workspace, a->op == BACKEND_DROP ? NULL : a->name);
 	if (r->rc == 0 && a->op == BACKEND_SET)
 		keeper_tell_replaced(x->k, a->workspace, a->name, &x->old);
 	if (r->rc == 0 && (a->op == BACKEND_SET || a->op == BACKEND_DELETE))

@@ -7,6 +7,7 @@
  *	keeper_peers.c  what proxies ask: leaves, credentials
  *	keeper_sign.c   signatures of requests
  *	keeper_prints.c what proxies are told: fingerprints of values
+ *	keeper_token.c  access tokens
  *
  * One context per process. What a proxy names is looked up through keeper_doc() and keeper_guard_find(),
  * in what the boss said and what was signed.
@@ -68,6 +69,8 @@ struct keeper {
 	struct formers formers;
 	struct keeper_proxy proxies[CONFIG_WORKERS_MAX];
 	struct rpc_stats stats;
+	struct token *tokens; /* keeper_token.h */
+	uint32_t token_number, token_order, token_waiters;
 	uint8_t buf[RPC_BUF] __attribute__((aligned(8)));
 };
 

@@ -3,8 +3,10 @@
  */
 #include "keeper_int.h"
 
+#include "keeper_token.h"
 #include "log.h"
 #include "origin.h"
+#include "tokenresp.h"
 
 #include <string.h>
 
@@ -280,10 +282,12 @@ static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 	if (!keeper_credential_ok(q))
 		return -EPROTO;
 	rc = keeper_judge(k, q, &s);
-	if (rc == 0 && s->kind != KIND_VALUE && s->kind != KIND_AWS)
+	if (rc == 0 && s->kind == KIND_HMAC)
 		rc = -EACCES; /* never as it is */
 	if (rc < 0)
 		return keeper_credential_no(k, &k->proxies[peer], m->id, q, rc, 0, strerror(-rc));
+	if (kind_mints(s->kind))
+		return keeper_token(k, peer, m->id, q, s, keeper_workspace_of(k, q->guard));
 	if (s->kind == KIND_AWS)
 		return keeper_identity_start(k, peer, m->id, q, keeper_workspace_of(k, q->guard));
 	return keeper_value(k, peer, m->id, q, keeper_workspace_of(k, q->guard));
@@ -325,6 +329,8 @@ static const struct rpc_row keeper_proxy_rows[] = {
 	{RPC_LEAF_KEY, 0, CA_SPKI_MAX, RPC_ONCE, keeper_leaf_key},
 	{RPC_SIGN_LEAF, sizeof(struct rpc_sign_leaf), 0, 0, keeper_sign_leaf},
 	{RPC_CREDENTIAL, sizeof(struct rpc_credential), 0, 0, keeper_credential},
+	{RPC_TOKEN_REPLY, sizeof(struct rpc_token_reply), TOKENRESP_MAX, 0, keeper_token_reply},
+	{RPC_TOKEN_STALE, sizeof(struct rpc_token_stale), 0, 0, keeper_token_stale},
 	{RPC_SIGN, sizeof(struct rpc_sign), RPC_TAIL_MAX, 0, keeper_sign},
 	{RPC_FORMER_ASK, sizeof(struct rpc_former_ask), 0, 0, keeper_former_ask},
 };

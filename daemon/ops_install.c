@@ -122,6 +122,7 @@ int ops_status(struct ops *o)
 		sum.command_reads += s->command_reads;
 		sum.command_runs += s->command_runs;
 		sum.leaves_signed += s->leaves_signed;
+		sum.tokens_asked += s->tokens_asked;
 		sum.requests += s->requests;
 		sum.denied += s->denied;
 		sum.connections += s->connections;
@@ -137,11 +138,12 @@ int ops_status(struct ops *o)
 		return err_set(o->e, -errno, "uname: %s", strerror(errno));
 	(void)json_object_update_new(
 		o->out,
-		json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			  "version", AGENTSECRETS_VERSION, "kernel", uts.release, "level", level,
 			  "initialised", p->initialised, "guards", (json_int_t)guards, "workspaces",
 			  (json_int_t)workspaces, "vault_reads", (json_int_t)sum.vault_reads,
-			  "leaves_signed", (json_int_t)sum.leaves_signed, "requests",
+			  "leaves_signed", (json_int_t)sum.leaves_signed, "tokens_asked",
+			  (json_int_t)sum.tokens_asked, "requests",
 			  (json_int_t)sum.requests, "denied", (json_int_t)sum.denied, "connections",
 			  (json_int_t)sum.connections, "active", (json_int_t)sum.active,
 			  "dns_queries", (json_int_t)sum.queries, "dns_upstream_queries",

@@ -12,6 +12,7 @@
 
 #include "child.h"
 #include "conn.h"
+#include "errand.h"
 #include "exchange.h"
 #include "fdio.h"
 #include "log.h"
@@ -577,6 +578,7 @@ static void proxy_record(struct proxy *p)
 
 	if (rc < 0)
 		log_error("the audit log cannot be written; nothing is allowed until it can");
+	errands_recorded(p, rc);
 	while ((c = waiting)) {
 		waiting = take(c->next_record);
 		c->waits_record = false;
@@ -607,6 +609,7 @@ static void proxy_sweep(struct proxy *p, uint64_t now_ms)
 			conn_timeout(c);
 	}
 	creds_sweep(p->creds, now_ms);
+	errands_sweep(p, now_ms);
 	channel_push(&p->keeper);
 	channel_push(&p->resolver);
 	if (p->conns.used < p->config.max_connections)
@@ -635,9 +638,9 @@ static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms)
 {
 	int ms = -1, sync_ms = audit_wait_ms(p->audit, now_ms);
 
-	if (p->recorded || p->again || p->dues.first)
+	if (p->recorded || p->again || p->dues.first || errands_wait_record(p))
 		return 0;
-	if (p->conns.used > 0 || p->paused || p->config.credential_lease_s > 0)
+	if (p->conns.used > 0 || p->errands || p->paused || p->config.credential_lease_s > 0)
 		ms = p->sweep_ms > now_ms ? (int)(p->sweep_ms - now_ms) : 0;
 	if (upstreams_ms >= 0 && (ms < 0 || upstreams_ms < ms))
 		ms = upstreams_ms;
@@ -686,6 +689,7 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	channel_init(&p->keeper, PROXY_KEEPER);
 	p->keeper.on_former = proxy_on_former;
 	p->keeper.on_prints = proxy_on_prints;
+	p->keeper.on_order = errand_order;
 	p->keeper.ctx = p;
 	channel_init(&p->resolver, PROXY_RESOLVER);
 	p->boss.fd = RPC_BOSS_FD;
@@ -705,6 +709,7 @@ static void proxy_done(struct proxy *p)
 		proxy_shares(p);
 	}
 	proxy_reap(p);
+	errands_done(p);
 	channel_done(&p->keeper);
 	channel_done(&p->resolver);
 	leaf_cache_free(p->leaves);

@@ -44,6 +44,7 @@ struct proxy {
 	struct who who;
 	struct slots conns, listeners;
 	bool paused;	      /* not accepting: no room, or no descriptors */
+	struct errand *errands; /* errand.h */
 	struct conn *recorded; /* wait for the audit log */
 	struct conn *again;   /* used up their share of this turn */
 	struct conn *dead;    /* closed, to be freed */

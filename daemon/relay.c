@@ -12,6 +12,7 @@
 
 #include "resign.h"
 #include "wsrelay.h"
+#include "values.h"
 
 #include <string.h>
 
@@ -234,6 +235,8 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 	x->agent_keep = x->agent_keep && framing != HTTP1_FRAMING_CLOSE && exchange_body_read(x);
 	x->up_keep = m->keep_alive && !x->up_broken;
 	x->status = c->p->head.status;
+	if (x->status == 401)
+		values_stale(c);
 	rc = relay_write_head(c, m, framing, !x->agent_keep, &edits);
 	if (rc < 0)
 		return rc;

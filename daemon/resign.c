@@ -6,6 +6,7 @@
 #include "relay.h"
 #include "sign.h"
 #include "sigv4.h"
+#include "template.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -341,6 +342,7 @@ void resign_done(struct request *rq)
 {
 	struct resign *g = take(rq->resign);
 
+	free(take(rq->message));
 	if (!g)
 		return;
 	if (g->text)
@@ -351,13 +353,88 @@ void resign_done(struct request *rq)
 
 /* ---- hmac ---- */
 
-/* The body is held when the message has it: resign_hold(). */
-int resign_ask_hmac(struct conn *c, uint32_t need, ask_fn *fn)
+static const struct rules_secret *resign_hmac(const struct conn *c, const char *name)
 {
-	(void)need;
-	(void)fn;
-	(void)c;
-	return -EINVAL;
+	const struct rules *r = c->guard->workspace->rules;
+	const struct rules_secret *s = r ? rules_secret(r, name) : NULL;
+
+	return s && s->kind == KIND_HMAC ? s : NULL;
+}
+
+bool resign_is_hmac(const struct conn *c, const char *name)
+{
+	return resign_hmac(c, name) != NULL;
+}
+
+static bool resign_signs_body(const char *params)
+{
+	const char *at = kind_param(params, "message");
+	struct template_piece p;
+
+	while (at && template_next(&at, &p) > 0)
+		if (p.word == TEMPLATE_BODY || p.word == TEMPLATE_BODY_SHA256)
+			return true;
+	return false;
+}
+
+void resign_hold(struct conn *c)
+{
+	const struct request *rq = c->x->rq;
+
+	for (uint32_t i = 0; i < rq->refs.need_count; i++) {
+		const struct rules_secret *s = resign_hmac(c, rq->refs.needs[i].name);
+
+		if (s && resign_has_body(rq) && resign_signs_body(s->params))
+			c->x->hold.asked = true;
+	}
+}
+
+/* The message, in rq->message. */
+static int resign_message(struct conn *c, const struct rules_secret *s, uint64_t at_ms,
+			  size_t *ret_len)
+{
+	struct request *rq = c->x->rq;
+	const struct buf *body = &c->x->hold.body;
+	struct hmac_request q = {
+		.head = &rq->head, .meaning = &rq->meaning, .host = rq->route.host, .at_ms = at_ms};
+	auto_free char *query = malloc(rq->meaning.query.len + 1);
+	struct wr w = wr_of(query, rq->meaning.query.len + 1), m;
+	int rc;
+
+	free(take(rq->message));
+	rq->message = malloc(HMAC_MESSAGE_MAX);
+	if (!query || !rq->message)
+		return -ENOMEM;
+	hmac_query(rq->meaning.query, s->name, &w);
+	q.query = (struct http1_slice){query, w.len};
+	if (c->x->hold.whole)
+		q.body = (struct http1_slice){(const char *)buf_bytes(body), buf_len(body)};
+	m = wr_of(rq->message, HMAC_MESSAGE_MAX);
+	rc = hmac_message(s->params, &q, &m);
+	*ret_len = m.len;
+	return rc;
+}
+
+void resign_ask_hmac(struct conn *c, uint32_t need, ask_fn *fn)
+{
+	struct request *rq = c->x->rq;
+	const struct rules_secret *s = resign_hmac(c, rq->refs.needs[need].name);
+	struct rpc_sign *q = &rq->ask.body.sign;
+	size_t len = 0;
+	int rc;
+
+	resign_of(c, s->name, rq->refs.needs[need].slot, q);
+	q->at_ms = loop_wall_ns() / 1000000;
+	rc = resign_message(c, s, q->at_ms, &len);
+	rq->ask.tail = rq->message;
+	rq->ask.tail_len = len;
+	if (rc == 0)
+		rc = ask_put(&rq->ask, &c->p->keeper, RPC_SIGN, fn);
+	if (rc < 0) {
+		rq->ask.tail = NULL;
+		rq->ask.tail_len = 0;
+		resign_refuse(rq, rc == -ENOENT ? -EBADMSG : rc);
+	}
 }
 
 /* ---- bodies whose chunks are signed ---- */

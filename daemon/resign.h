@@ -19,8 +19,11 @@ enum reason resign_scan(struct conn *c);
 
 /* The signature of the request, once its values are there; false: it is on its way, or refused (request.refused). */
 bool resign_get(struct conn *c);
-/* The value of a secret of kind hmac: asked as values.c asks for others. -EINVAL: what it signs is not there. */
-int resign_ask_hmac(struct conn *c, uint32_t need, ask_fn *fn) must_check;
+/* Kind hmac: is the secret one; is the body needed for the messages of the request's needs (then it is held); the
+ * value of a need, asked as values.c asks for others, or refused. */
+bool resign_is_hmac(const struct conn *c, const char *name);
+void resign_hold(struct conn *c);
+void resign_ask_hmac(struct conn *c, uint32_t need, ask_fn *fn);
 
 /* Adds the edits of a request that is signed again to those of `out`; how many more bytes than the head had. */
 int resign_edits(struct request *rq, struct http1_out *out, struct http1_edit *edits,

@@ -73,20 +73,6 @@ enum rpc_op {
 	RPC_VAULT_BACKUP,  /* empty + fd of an empty file: the sealed vault is written there */
 	RPC_VAULT_RESTORE, /* empty + fd of a backup, read-only */
 	RPC_ADMIN_DONE, /* struct rpc_done + tail: what was asked for, or the sentence of the error */
-	/* proxy → keeper, and the answers */
-	RPC_LEAF_KEY =
-		50,     /* empty + tail: SubjectPublicKeyInfo DER of this proxy's leaf key; once */
-	RPC_SIGN_LEAF,  /* struct rpc_sign_leaf */
-	RPC_LEAF,       /* struct rpc_done + tail: DER of the leaf certificate */
-	RPC_CREDENTIAL, /* struct rpc_credential */
-	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value; of kind aws, in slot SIGN: the access
-			       * key's id and, if there is one, LF and the session's token */
-	RPC_SIGN,   /* struct rpc_sign + tail: the message that is signed (kind hmac) */
-	RPC_SIGNED, /* struct rpc_done + tail: the signature; kind hmac: as it is written */
-	RPC_FORMER, /* keeper → proxy, unasked: struct rpc_former + tail: patterns of the hosts that such a value went to
-		     * (former.h), NUL after each */
-	RPC_PRINTS, /* keeper → proxy, unasked: struct rpc_prints + tail: fingerprints of the workspace's values (prints.h) */
-	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
 	/* proxy → resolver */
 	RPC_RESOLVE = 60, /* struct rpc_resolve */
 	RPC_RESOLVED,     /* struct rpc_resolved */
@@ -115,8 +101,27 @@ enum rpc_op {
 	RPC_HELPER_DELETE, /* struct rpc_secret_ref */
 	RPC_HELPER_LIST,   /* struct rpc_secret_ref, name empty */
 	RPC_HELPER_DONE,   /* struct rpc_done + tail: value; names, NUL after each; nothing */
+	/* proxy → keeper, and the answers */
+	RPC_LEAF_KEY =
+		120,     /* empty + tail: SubjectPublicKeyInfo DER of this proxy's leaf key; once */
+	RPC_SIGN_LEAF,  /* struct rpc_sign_leaf */
+	RPC_LEAF,       /* struct rpc_done + tail: DER of the leaf certificate */
+	RPC_CREDENTIAL, /* struct rpc_credential */
+	RPC_CREDENTIAL_VALUE, /* struct rpc_done + tail: the value; of kind aws, in slot SIGN: the access
+			       * key's id and, if there is one, LF and the session's token */
+	RPC_TOKEN_ORDER, /* keeper → proxy, unasked: struct rpc_token_order + tail: the request, to be sent as it is */
+	RPC_TOKEN_REPLY, /* struct rpc_token_reply + tail: the body of the response; not answered */
+	RPC_TOKEN_STALE, /* struct rpc_token_stale: a host answered 401 to that token; not answered */
+	RPC_SIGN,   /* struct rpc_sign + tail: the message that is signed (kind hmac) */
+	RPC_SIGNED, /* struct rpc_done + tail: the signature; kind hmac: as it is written */
+	RPC_FORMER, /* keeper → proxy, unasked: struct rpc_former + tail: patterns of the hosts that such a value went to
+		     * (former.h), NUL after each */
+	RPC_PRINTS, /* keeper → proxy, unasked: struct rpc_prints + tail: fingerprints of the workspace's values (prints.h) */
+	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
 	RPC_OP_COUNT,
 };
+_Static_assert(RPC_ADMIN_DONE < RPC_RESOLVE && RPC_LEASED < RPC_HOLD && RPC_HOLD_END < RPC_PLACE && RPC_HELPER_DONE < RPC_LEAF_KEY,
+	       "two operations have one number");
 
 struct rpc_head {
 	uint16_t op;
@@ -207,7 +212,8 @@ struct rpc_vault_state {
 
 struct rpc_done {
 	int32_t rc;     /* 0 or negative errno */
-	int32_t status; /* RPC_CREDENTIAL_VALUE, -ECHILD: how the secret's command ended; else 0 */
+	int32_t status; /* RPC_CREDENTIAL_VALUE, -ECHILD: how the secret's command ended; 0: the number of an
+			 * access token; else 0 */
 	uint32_t tail_len;   /* bytes that follow */
 	uint64_t generation; /* RPC_ADMIN_DONE: the vault file's, 0 when it is not open; else 0 */
 };
@@ -248,6 +254,28 @@ struct rpc_former_ask {
 	uint64_t number;
 	uint16_t port;
 	char host[RPC_HOST_MAX];
+};
+
+/* The request for an access token (keeper_token.h, errand.h). */
+struct rpc_token_order {
+	uint32_t number;
+	uint16_t port, pad;
+	uint64_t guard;
+	char name[RPC_NAME_MAX];
+	char host[RPC_HOST_MAX];
+	char path[512];
+};
+
+struct rpc_token_reply {
+	uint32_t number;
+	/* 0, -EACCES refused by the rules or the address, -EHOSTUNREACH, -ETIMEDOUT, -EBADMSG no HTTP, or too long */
+	int32_t rc;
+	int32_t status; /* of the response */
+};
+
+struct rpc_token_stale {
+	struct rpc_credential of;
+	uint32_t number; /* of the token */
 };
 
 /* A signature by a secret of kind aws (slot SIGN: the fields of sigv4.h) or hmac (the slot its reference stands in). */
@@ -304,6 +332,7 @@ struct rpc_stats {
 	uint64_t dir_reads, helper_reads, command_reads,
 		command_runs;                           /* keeper: the same, elsewhere */
 	uint64_t leaves_signed;                         /* keeper */
+	uint64_t tokens_asked;                          /* keeper: requests for access tokens */
 	uint64_t requests, denied, connections, active; /* proxy */
 	uint64_t audit_lines;                           /* proxy: that are recorded */
 	uint64_t queries, upstream_queries;             /* resolver */

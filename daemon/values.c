@@ -1,6 +1,8 @@
 /* values.c: see values.h. */
 #include "values.h"
 
+#include "resign.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -39,6 +41,12 @@ static void values_refused(struct request *rq, int rc, const struct rpc_done *d)
 	rq->refused = true;
 	rq->refusal = REASON_VAULT;
 	switch (rc) {
+	case -EKEYREJECTED:
+		rq->refusal = REASON_TOKEN_REFUSED;
+		return;
+	case -ENETUNREACH:
+		rq->refusal = REASON_TOKEN;
+		return;
 	case -ENOENT:
 		rq->refusal = REASON_SECRET_UNKNOWN;
 		return;
@@ -71,6 +79,29 @@ static void values_refused(struct request *rq, int rc, const struct rpc_done *d)
 		(void)snprintf(said, cap, "the secret's command was ended by signal %d", d->status - 256);
 }
 
+/* An access token: it is the keeper's to keep, and may turn out to be stale. */
+static void values_minted(const struct request *rq, const struct rpc_credential *of, uint32_t number)
+{
+	struct exchange *x = rq->c->x;
+
+	if (!x->tokens)
+		x->tokens = calloc(INJECT_MAX, sizeof(*x->tokens));
+	if (!x->tokens || x->token_count == INJECT_MAX)
+		return;
+	x->tokens[x->token_count].of = *of;
+	x->tokens[x->token_count++].number = number;
+}
+
+void values_stale(struct conn *c)
+{
+	struct channel *k = &c->p->keeper;
+	uint32_t i;
+
+	for (i = 0; i < c->x->token_count && k->peer.fd >= 0; i++)
+		if (rpc_send(k->peer.fd, RPC_TOKEN_STALE, 0, &c->x->tokens[i], sizeof(c->x->tokens[i]), NULL, 0, -1) < 0)
+			return; /* the next 401 will say it */
+}
+
 static void values_on_value(struct ask *a, int rc, const void *body, const uint8_t *tail,
 			    size_t tail_len)
 {
@@ -82,11 +113,12 @@ static void values_on_value(struct ask *a, int rc, const void *body, const uint8
 		i++;
 	if (rc == 0)
 		rc = creds_hold(creds, tail, tail_len, &rq->values[i]);
-	if (rc == 0) {
-		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
-	} else {
+	if (rc < 0)
 		values_refused(rq, rc, body);
-	}
+	else if (a->op == RPC_CREDENTIAL && ((const struct rpc_done *)body)->status == 0)
+		creds_lease(creds, &a->body.credential, &rq->values[i], rq->c->p->loop.now_ms);
+	else if (a->op == RPC_CREDENTIAL)
+		values_minted(rq, &a->body.credential, (uint32_t)((const struct rpc_done *)body)->status);
 	conn_step(rq->c);
 }
 
@@ -118,7 +150,10 @@ bool values_get(struct conn *c)
 	uint32_t i;
 
 	for (i = 0; i < rq->refs.need_count; i++)
-		if (!rq->values[i].p &&
+		if (!rq->values[i].p && resign_is_hmac(c, rq->refs.needs[i].name)) {
+			resign_ask_hmac(c, i, values_on_value);
+			return false;
+		} else if (!rq->values[i].p &&
 		    !values_one(c, rq->refs.needs[i].name, rq->refs.needs[i].slot, &rq->values[i],
 				values_on_value))
 			return false;

@@ -13,6 +13,9 @@ bool values_get(struct conn *c);
 /* The set that the response is searched for; false: a value is on its way, or there will be none. */
 bool values_known(struct conn *c);
 
+/* The host answered 401: the access tokens that it was sent are taken for stale. */
+void values_stale(struct conn *c);
+
 void values_drop(struct conn *c);
 void values_drop_known(struct conn *c);
 
