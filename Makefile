@@ -186,7 +186,7 @@ kernels:
 #: stress      the full numbers: 300,000 connections, 10,000 program swaps, 200 restarts under load (root, ten minutes)
 stress: all bpftests
 	$(Q)STRESS=1 $(B)/tests/bpf/test_stress
-	$(Q)STRESS=1 tests/system/run.sh -s test_wall_restarts.py
+	$(Q)STRESS=1 tests/system/run.sh -s test_wall_restarts.py test_load_many.py
 
 #: bench       what it costs beside haproxy and nginx: lines of `name ratio target` (root; a quiet machine; a quarter of an hour); ROWS="…"
 bench:

@@ -50,6 +50,8 @@ void h2text_begin(struct h2text *t, enum h2text_kind kind)
 
 static struct http1_slice h2text_of(const struct h2text *t, enum h2text_pseudo which)
 {
+	if (t->of[which].len == 0) /* and perhaps no memory either */
+		return (struct http1_slice){"", 0};
 	return (struct http1_slice){(const char *)t->pseudo.p + t->of[which].at, t->of[which].len};
 }
 
