@@ -74,6 +74,16 @@ def test_pinned_certificate_and_http2(lab):
     assert lab.daemons[0].status()["leaves_signed"] == before["leaves_signed"]
 
 
+def test_by_connect(lab):
+    """A client that is told of the explicit proxy: the same tunnel, and the same refusals."""
+    proxy = ("--proxy", "http://127.0.0.1:8765")
+    status, body, p = curl(lab, f"https://{PINNED}/", *ca(lab), *proxy, "--pinnedpubkey", pin(lab))
+    assert status == 200 and body.split()[0] == PINNED, (body, p.stderr)
+    p = lab.agent("curl", "-sS", "-m", "10", *ca(lab), *proxy, "--connect-to", f"files.lab-host.com:443:{PINNED}:443",
+                  "https://files.lab-host.com/hello")
+    assert p.returncode != 0 or reason(p.stdout) == "sni_host_mismatch", p.stdout
+
+
 def test_client_certificate_of_its_own(lab):
     status, body, p = curl(lab, f"https://{MUTUAL}/", *ca(lab), "--cert", f"{lab.dir}/client.pem", "--key", f"{lab.dir}/client.key")
     assert status == 200 and "CN=agent 7" in body, (body, p.stderr)
