@@ -177,7 +177,7 @@ enum reason judge_request(struct conn *c)
 	struct exchange *x = c->x;
 	struct request *rq = x->rq;
 	struct route_ask ask;
-	enum reason why;
+	enum reason why, signature;
 
 	judge_place(c, &ask);
 	x->detail = NULL;
@@ -211,16 +211,18 @@ enum reason judge_request(struct conn *c)
 	x->tell = rq->xas && judge_takes_trailers(&rq->head);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;
-	why = resign_scan(c);
-	if (why != REASON_NONE)
-		return why;
+	signature = resign_scan(c);
 	ask.references = rq->refs.need_count > 0;
 	route_request(&ask, &rq->route);
 	memcpy(x->host, rq->route.host, sizeof(x->host));
 	x->upgraded = rq->route.upgraded ? rq->route.port : 0;
-	if (!rq->route.rule)
+	if (!rq->route.rule) {
+		x->detail = NULL;
 		return rq->route.reason != REASON_NONE ? rq->route.reason : REASON_INTERNAL;
+	}
 	memcpy(rq->rule, rq->route.rule->host, sizeof(rq->rule));
+	if (signature != REASON_NONE) /* not told before the host is allowed */
+		return signature;
 	why = judge_attach(c);
 	if (why != REASON_NONE)
 		return why;

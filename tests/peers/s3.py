@@ -4,15 +4,19 @@
 
 Header and presigned signatures, chunks signed one by one with and without trailers, unsigned payloads, for any
 service and region. What is wrong with a request stands in its 403. GET /_log: what came, as JSON, without a signature.
-Any other service: a POST answers {"service": ..., "sha256": ...}.
+Any other service: a POST answers {"service": ..., "sha256": ...}. /_hmac: 200 if the request is signed by an HMAC with the
+secret key: `X-Signature: t=SECONDS,v1=HEX` over "SECONDS.METHOD.TARGET.BODY", or in base64 as the last query parameter,
+`sig`, over "METHOD TARGET-WITHOUT-IT SHA256-OF-BODY".
 """
 
+import base64
 import hashlib
 import hmac
 import http.server
 import json
 import ssl
 import sys
+import time
 import urllib.parse
 
 PORT, CERT, KEY, ID, SECRET = int(sys.argv[1]), *sys.argv[2:6]
@@ -128,6 +132,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refused("decoded length")
         return out
 
+    def hmac_ok(self):
+        target, _, sig = self.path.partition("&sig=")
+        if sig:
+            text = f"{self.command} {target} {hashlib.sha256(self.body).hexdigest()}"
+            return urllib.parse.unquote(sig) == base64.b64encode(mac(SECRET.encode(), text)).decode()
+        given = dict(f.split("=", 1) for f in self.headers.get("X-Signature", "t=0,v1=").split(","))
+        text = f"{given['t']}.{self.command}.{self.path}.{self.body.decode()}"
+        return abs(int(given["t"]) - time.time()) < 60 and given["v1"] == mac(SECRET.encode(), text).hex()
+
     def read_body(self):
         if self.headers.get("Transfer-Encoding") == "chunked":
             out = b""
@@ -152,6 +165,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.body = self.read_body()
         if self.path == "/_log":
             return self.say(200, json.dumps(log).encode())
+        if self.path.startswith("/_hmac"):
+            return self.say(200 if self.hmac_ok() else 403, b"{}")
         log.append({"method": self.command, "path": self.path, "payload": self.headers.get("X-Amz-Content-Sha256"),
                     "authorization": self.headers.get("Authorization"), "ok": False})
         try:

@@ -184,6 +184,7 @@ def test_refusals(store):
     assert signed(store, form="signed", host="github.com").startswith("403 secret_not_for_host")
     assert signed(store, form="presigned", host="github.com").startswith("403 secret_not_for_host")
     assert signed(store, form="signed", host="attacker-domain.com").startswith("403 domain_not_in_allowlist")
+    assert signed(store, form="signed", host="attacker-domain.com", extra={"x-amz-date": "x"}).startswith("403 domain_not_in_allowlist")
     assert signed(store, form="signed", header_host="github.com").startswith("403")
     # Clocks.
     for skew in (-1000, 1000):
@@ -223,3 +224,23 @@ def test_bad_values_are_refused_when_set(store, value, says):
     assert p.returncode == 1 and says in p.stderr and value not in p.stderr
     p = store.cli("secrets", "set", "--workspace", "demo", "STRIPE_KEY", "--kind", "aws", input='{"access_key_id":"a"}')
     assert p.returncode == 1 and "delete it first" in p.stderr
+
+
+@pytest.mark.parametrize("body", ["", "x=1&y=ü", "agentsecrets://HOOK"])
+def test_hmac(store, body):
+    """A reference becomes a signature of the request: in a header with a time, and in the query."""
+    for name, slot, message, more in (
+            ("HOOK", "header", "{timestamp}.{method}.{target}.{body}", ["value=t={timestamp},v1={signature}"]),
+            ("QUERYSIG", "query", "{method} {target} {body_sha256}", ["encoding=base64", "algorithm=sha256"])):
+        params = [a for p in (f"message={message}", *more) for a in ("--param", p)]
+        store.must("secrets", "set", "--workspace", "demo", name, "--kind", "hmac", *params, "--host", "files.lab-host.com",
+                   "--slot", slot, input=KEYS["AWS"][1])
+    data = ["-X", "POST", "-H", "Content-Type: text/plain", "--data-binary", body]
+    url = f"{S3}/_hmac/a%20b?q=1&r=2"
+    assert curl(store, url, *data, "-H", "X-Signature: agentsecrets://HOOK")[0] == 200
+    assert curl(store, url, *data, "-H", "X-Signature: t=1,v1=00")[0] == 403
+    assert curl(store, f"{url}&sig=agentsecrets://QUERYSIG", *data)[0] == 200
+    # Nowhere else, and to nobody else; and never the key itself.
+    assert reason(curl(store, url, *data, "-H", "X-Signature: agentsecrets://QUERYSIG")[1]) == "secret_slot_not_allowed"
+    assert reason(curl(store, "https://github.com/", *data, "-H", "X-Signature: agentsecrets://HOOK")[1]) == "secret_not_for_host"
+    assert reason(curl(store, f"{S3}/x", "-u", "agentsecrets://HOOK:")[1]) == "secret_slot_not_allowed"
