@@ -153,13 +153,13 @@ def echo():
 def test_no_form_comes_back(echo, coding, framing):
     urls = [f"{URL}/{form}/{coding}/{framing}" for form in [*FORMS, "all"]]
     p = echo.agent("curl", "-sS", "-i", "-m", "60", *AUTH, *urls)
-    assert p.returncode == 0 and len(re.findall(r"^HTTP/\S+ 200", p.stdout, re.M)) == len(urls), p.stderr
+    assert p.returncode == 0 and len(re.findall(r"HTTP/[12.]+ 200", p.stdout)) == len(urls), p.stderr
     assert holds_key(echo, p.stdout) == [], p.stdout[:3000]
     assert p.stdout.count("*" * 20) >= 4 * len(urls)
     assert "content-encoding" not in p.stdout.lower()
     # Without the reference too: the host knows it, and says it again.
     p = echo.agent("curl", "-sS", "-i", "-m", "60", *urls)
-    assert p.returncode == 0 and len(re.findall(r"^HTTP/\S+ 200", p.stdout, re.M)) == len(urls), p.stderr
+    assert p.returncode == 0 and len(re.findall(r"HTTP/[12.]+ 200", p.stdout)) == len(urls), p.stderr
     assert holds_key(echo, p.stdout) == []
 
 
@@ -198,7 +198,7 @@ OLD = "sk_live_before_the_rotation_77"
 def said(lab, *args):
     """What the host says of every key that it was ever sent, in one answer."""
     p = lab.agent("curl", "-sS", "-i", "-m", "30", *args, f"{URL}/ever/identity/length", f"{URL}/ever/gzip/chunked")
-    assert p.returncode == 0 and len(re.findall(r"^HTTP/\S+ 200", p.stdout, re.M)) == 2, p.stderr
+    assert p.returncode == 0 and len(re.findall(r"HTTP/[12.]+ 200", p.stdout)) == 2, p.stderr
     return p.stdout
 
 
