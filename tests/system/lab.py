@@ -613,10 +613,13 @@ location = /empty {{ return 204; }}
 
     def up_dns(self):
         self.dns_log = self.private / "dns.log"
-        records = [f"--host-record={h},{v4},{v6}" for h, (v4, v6) in HOSTS.items()]
+        records = [f"--host-record={h},{','.join(addresses)}" for h, addresses in self.names().items()]
         run(*self.nsenter("net"), "dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
             "--bind-interfaces", f"--listen-address={DNS}", "--local=/#/", "--log-queries", "--local-ttl=30",
             f"--log-facility={self.dns_log}", f"--pid-file={self.private}/dnsmasq.pid", *records, env=self.env())
+
+    def names(self):
+        return HOSTS
 
     # ---- what the internet saw ----
 
