@@ -1,8 +1,28 @@
-/* ask.c: see ask.h. An id is place + RPC_INFLIGHT_MAX * sequence, never 0. */
+/* ask.c: see ask.h. An id is place + RPC_INFLIGHT_MAX * sequence, never 0. Those who share an answer are linked by
+ * `next`, as those who wait to be sent are: nobody is both. */
 #include "ask.h"
 
 #include <assert.h>
 #include <string.h>
+
+#define ASK_WAITS    RPC_INFLIGHT_MAX
+#define ASK_ANSWERED (RPC_INFLIGHT_MAX + 1) /* the answer is here: on `answering` */
+
+/* The same answer to all that shared the question. Callbacks may ask the next thing, or give up others of the list. */
+static void channel_tell(struct channel *c, struct ask *list, int rc, const void *body,
+			 const uint8_t *tail, size_t tail_len)
+{
+	struct ask *a;
+
+	for (a = list; a; a = a->next)
+		a->place = ASK_ANSWERED;
+	c->answering = list;
+	while ((a = c->answering)) {
+		c->answering = a->next;
+		a->on = NULL;
+		a->fn(a, rc, body, tail, tail_len);
+	}
+}
 
 void channel_init(struct channel *c, uint32_t number)
 {
@@ -19,10 +39,7 @@ void channel_done(struct channel *c)
 	for (i = 0; i < RPC_INFLIGHT_MAX; i++) {
 		a = c->flying[i].by;
 		memset(&c->flying[i], 0, sizeof(c->flying[i]));
-		if (a) {
-			a->on = NULL;
-			a->fn(a, -EPIPE, NULL, NULL, 0);
-		}
+		channel_tell(c, a, -EPIPE, NULL, NULL, 0);
 	}
 	c->in_flight = 0;
 	while ((a = c->first)) {
@@ -89,7 +106,7 @@ static int channel_send(struct channel *c, struct ask *a)
 		return rc;
 	a->tail = NULL;
 	a->tail_len = 0;
-	c->flying[place].by = a;
+	c->flying[place].by = a; /* its `next` is the caller's to clear */
 	c->flying[place].id = id;
 	c->flying[place].answer = a->answer;
 	c->in_flight++;
@@ -112,7 +129,7 @@ void channel_push(struct channel *c)
 	}
 }
 
-int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
+static int ask_send(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
 {
 	assert(!a->on);
 	if (c->peer.fd < 0)
@@ -121,7 +138,7 @@ int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
 	a->op = op;
 	a->answer = ask_answer(op);
 	a->fn = fn;
-	a->place = RPC_INFLIGHT_MAX;
+	a->place = ASK_WAITS;
 	a->next = NULL;
 	if (c->last)
 		c->last->next = a;
@@ -132,6 +149,48 @@ int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
 	return 0;
 }
 
+int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn)
+{
+	a->shared = false;
+	return ask_send(a, c, op, fn);
+}
+
+int ask_share(struct ask *a, struct channel *c, uint16_t op, uint64_t epoch, ask_fn *fn)
+{
+	uint32_t i, seen = 0;
+
+	assert(!a->on && !a->tail);
+	for (i = 0; seen < c->in_flight && i < RPC_INFLIGHT_MAX; i++) {
+		struct ask *by = c->flying[i].by;
+
+		seen += c->flying[i].id != 0;
+		if (!by || by->op != op || !by->shared || by->epoch != epoch ||
+		    memcmp(&by->body, &a->body, ask_size(op)) != 0)
+			continue;
+		a->on = c;
+		a->op = op;
+		a->fn = fn;
+		a->shared = true;
+		a->epoch = epoch;
+		a->place = i;
+		a->next = by->next;
+		by->next = a;
+		return 0;
+	}
+	a->shared = true;
+	a->epoch = epoch;
+	return ask_send(a, c, op, fn);
+}
+
+/* Takes it off a list that begins at *first. */
+static void ask_unlink(struct ask **first, const struct ask *a)
+{
+	while (*first && *first != a)
+		first = &(*first)->next;
+	if (*first)
+		*first = a->next;
+}
+
 void ask_cancel(struct ask *a)
 {
 	struct channel *c = a->on;
@@ -140,8 +199,9 @@ void ask_cancel(struct ask *a)
 	if (!c)
 		return;
 	a->on = NULL;
-	if (a->place < RPC_INFLIGHT_MAX) {
-		c->flying[a->place].by = NULL;
+	if (a->place != ASK_WAITS) {
+		ask_unlink(a->place < RPC_INFLIGHT_MAX ? &c->flying[a->place].by : &c->answering,
+			   a);
 		return;
 	}
 	for (at = c->first; at != a; at = at->next)
@@ -164,10 +224,7 @@ static int channel_answer(struct channel *c, const struct rpc_msg *m, int rc)
 		return -EPROTO;
 	memset(&c->flying[place], 0, sizeof(c->flying[place]));
 	c->in_flight--;
-	if (a) {
-		a->on = NULL;
-		a->fn(a, rc, m->body, m->tail, m->tail_len);
-	}
+	channel_tell(c, a, rc, m->body, m->tail, m->tail_len);
 	return 0;
 }
 
@@ -233,7 +290,8 @@ static const struct rpc_row channel_rows[] = {
 
 int channel_serve(struct channel *c, void *buf)
 {
-	int rc = rpc_serve(&c->peer, channel_rows, ARRAY_SIZE(channel_rows), c, buf, RPC_INFLIGHT_MAX);
+	int rc = rpc_serve(&c->peer, channel_rows, ARRAY_SIZE(channel_rows), c, buf,
+			   RPC_INFLIGHT_MAX);
 
 	if (rc == 0)
 		channel_push(c);

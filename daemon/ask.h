@@ -17,12 +17,13 @@ typedef void ask_fn(struct ask *a, int rc, const void *body, const uint8_t *tail
 struct channel {
 	struct rpc_peer peer;
 	struct {
-		struct ask *by; /* NULL: given up */
+		struct ask *by; /* the first of those who wait for it; NULL: given up */
 		uint32_t id;	/* 0: free */
 		uint16_t answer;
 	} flying[RPC_INFLIGHT_MAX];
 	uint32_t in_flight, sequence;
 	struct ask *first, *last; /* waiting to be sent */
+	struct ask *answering;	  /* have an answer, and are being told */
 	/* The keeper tells of a former value, unasked. Negative ends the channel. */
 	int (*on_order)(void *ctx, const struct rpc_token_order *o, const uint8_t *request, size_t len);
 	int (*on_former)(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len);
@@ -34,7 +35,9 @@ struct channel {
 struct ask {
 	struct channel *on; /* NULL: nothing is asked */
 	struct ask *next;
-	uint32_t place;	    /* in flying; RPC_INFLIGHT_MAX: waits */
+	uint32_t place;	    /* in flying; from RPC_INFLIGHT_MAX on see ask.c */
+	bool shared;
+	uint64_t epoch;
 	uint16_t op, answer;
 	ask_fn *fn;
 	const void *tail;   /* sent with it, and forgotten then */
@@ -61,6 +64,9 @@ void channel_push(struct channel *c);
 
 /* a->body is filled. The answer never comes before the return. -ENOTCONN: no such channel now. */
 int ask_put(struct ask *a, struct channel *c, uint16_t op, ask_fn *fn) must_check;
+/* The same, but where somebody waits for the answer to the very same question (op, body, and epoch: what the asker knew
+ * when it asked), this one gets it too: questions of one moment are asked once. No tail. */
+int ask_share(struct ask *a, struct channel *c, uint16_t op, uint64_t epoch, ask_fn *fn) must_check;
 void ask_cancel(struct ask *a);
 
 #endif

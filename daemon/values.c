@@ -137,7 +137,7 @@ static bool values_one(struct conn *c, const char *name, enum rules_slot slot, s
 	memcpy(q->host, rq->route.host, sizeof(q->host));
 	if (creds_find(c->p->creds, q, c->p->loop.now_ms, ret))
 		return true;
-	if (ask_put(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, fn) < 0) {
+	if (ask_share(&rq->ask, &c->p->keeper, RPC_CREDENTIAL, rq->key.epoch, fn) < 0) {
 		rq->refused = true;
 		rq->refusal = REASON_VAULT;
 	}
@@ -223,7 +223,7 @@ static bool values_formers(struct conn *c)
 		}
 		*q = (struct rpc_former_ask){.guard = c->guard->id, .number = f->number, .port = rq->route.port};
 		memcpy(q->host, rq->route.host, sizeof(q->host));
-		if (ask_put(&rq->ask, &c->p->keeper, RPC_FORMER_ASK, values_on_former) == 0)
+		if (ask_share(&rq->ask, &c->p->keeper, RPC_FORMER_ASK, rq->key.epoch, values_on_former) == 0)
 			return false;
 		rq->refused = true;
 		rq->refusal = REASON_VAULT;
