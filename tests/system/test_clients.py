@@ -1,5 +1,5 @@
-"""Clients of other languages and makers, as they are, besides those of test_2_clients: the table of README's "Clients" is made
-of what these two files, test_http2, test_websocket, test_resign and test_tcp run."""
+"""Clients of other languages and makers, as they are. README's table "Clients" holds what this file, test_2_clients, test_http2,
+test_websocket, test_explicit, test_sign and test_tcp run."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from helpers import STRIPE
-from lab import BUILD, PEERS, run
+from lab import BUILD, PEERS
 from test_2_clients import NODE, PYTHON, node, one_request
 
 OUT = BUILD / "peers"
@@ -61,16 +61,6 @@ def test_wget(world, stripe_log):
     """GnuTLS reads the system's CAs alone: the file is named as any user would."""
     p = world.agent("sh", "-c", 'exec wget -qO- --ca-certificate="$SSL_CERT_FILE" --header="Authorization: Bearer $STRIPE_KEY" ' + STRIPE)
     assert '"object":"list"' in p.stdout, p.stderr
-
-
-def test_go_net_http(world):
-    OUT.mkdir(exist_ok=True)
-    run("go", "build", "-o", str(OUT / "ask-go"), str(PEERS / "ask.go"),
-        env={**os.environ, "GO111MODULE": "off", "GOCACHE": str(OUT / "go"), "HOME": str(OUT)})
-    before = world.requests(host="api.stripe.com")
-    p = world.agent(str(OUT / "ask-go"), STRIPE, "STRIPE_KEY")
-    assert p.stdout.startswith("HTTP/2.0 200 ") and '"object":"list"' in p.stdout, p.stdout + p.stderr
-    one_request(world, before, "api.stripe.com", f"Bearer {world.keys['STRIPE_KEY']}")
 
 
 def test_java_httpclient(world, stripe_log):
