@@ -643,7 +643,9 @@ void sigv4_target(const struct sigv4 *s, const struct http1_meaning *m, struct h
 
 	wr_bytes(w, m->path.p, m->path.len);
 	while (param_next(&q, &p)) {
-		bool credential = enc_cmp(p.name, slice_of("X-Amz-Credential")) == 0;
+		bool credential = enc_cmp(p.name, slice_of("X-Amz-Credential")) == 0 &&
+				  p.value.len >= s->id.len &&
+				  memcmp(p.value.p, s->id.p, s->id.len) == 0;
 
 		if (enc_cmp(p.name, slice_of("X-Amz-Security-Token")) == 0 ||
 		    enc_cmp(p.name, slice_of("X-Amz-Signature")) == 0)

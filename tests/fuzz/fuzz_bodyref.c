@@ -18,7 +18,7 @@ static const struct rules rules = {.workspace = "w", .version = 1, .rule_count =
 
 static bool is_json(const char *p, size_t len)
 {
-	json_t *j = json_loadb(p, len, JSON_DECODE_ANY, NULL);
+	json_t *j = json_loadb(p, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 	bool was = j != NULL;
 
 	json_decref(j);
