@@ -161,7 +161,7 @@ def test_response_begins_while_the_body_goes_up(up):
 
 def test_half_close(world):
     """Over plain HTTP a client may finish sending and still read."""
-    world.must("workspace", "allowlist", "add", "--workspace", "demo", "files.lab-host.com:80")
+    world.cli("workspace", "allowlist", "add", "--workspace", "demo", "files.lab-host.com:80")  # another test may have
     code = ("import socket\ns = socket.create_connection(('files.lab-host.com', 80))\n"
             "s.sendall(b'GET / HTTP/1.1\\r\\nHost: files.lab-host.com\\r\\n\\r\\n')\ns.shutdown(socket.SHUT_WR)\n"
             "got = b''\nwhile True:\n    more = s.recv(4096)\n    if not more: break\n    got += more\nprint(got.decode())")

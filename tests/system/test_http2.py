@@ -137,6 +137,9 @@ def test_npm_undici(lab):
             f"Promise.all([...Array(30).keys()].map(i => request('{H2}/echo?u' + i, {{dispatcher, headers: {{authorization: 'Bearer agentsecrets://H2_KEY'}}}})"
             ".then(async r => [r.statusCode, (await r.body.text()).slice(0, 15)].join(' ')))).then(a => { console.log([...new Set(a)].join()); dispatcher.close(); });")
     p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+    if "undici/lib/api/api-request.js" in p.stderr:  # seen once, on a machine ten times overloaded: it pushed to a body it had let go
+        before = lab.requests(host="h2.lab-host.com")
+        p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
     assert p.stdout == "200 GET Bearer ****\n", (p.stdout, p.stderr)
     got = lab.wait_requests(len(before) + 30, host="h2.lab-host.com")[len(before):]
     assert {(q["authorization"], q["http"]) for q in got} == {(f"Bearer {lab.keys['H2_KEY']}", "HTTP/2.0")}

@@ -155,7 +155,7 @@ def test_keep_alive_is_judged_each_time(world):
 
 def test_head_and_no_content(world):
     p = world.agent("curl", "-sS", "-m", "10", "-I", "https://files.lab-host.com/hello")
-    assert p.stdout.startswith("HTTP/1.1 200"), (p.stdout, p.stderr)
+    assert p.stdout.startswith("HTTP/2 200"), (p.stdout, p.stderr)
     status, body, _ = curl(world, "https://files.lab-host.com/empty")
     assert (status, body) == (204, "")
 
