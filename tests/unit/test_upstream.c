@@ -138,7 +138,7 @@ static void test_good(void **state)
 	(void)state;
 	run(u, 5000);
 	assert_int_equal(u->state, UPSTREAM_BUSY);
-	assert_int_equal(T.calls, 2); /* connected; verified */
+	assert_in_range(T.calls, 1, 2); /* connected, if that took a turn of the loop; verified */
 	assert_false(u->reused);
 	echo(u);
 	assert_true(upstream_alive(u));
