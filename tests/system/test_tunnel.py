@@ -207,7 +207,7 @@ def test_ends_with_its_rule_and_when_idle(lab):
     p.communicate(timeout=10)
     p = long_tunnel(lab)
     lab.must("workspace", "allowlist", "remove", PINNED)
-    assert ask(p) == "gone"
+    wait_for("the end of a tunnel whose rule is gone", lambda: ask(p) == "gone", 5)
     p.communicate(timeout=10)
     lab.must("workspace", "allowlist", "add", "--mode", "tunnel", PINNED, f"{PINNED}:8443")
     assert "200 OK" in hello(lab, PINNED, "plain")
