@@ -1,7 +1,7 @@
 /* proxy.c: see child.h for how it starts and proxy.h for what it has.
  *
- * The boss's messages fill tables of who may be served and how; listeners may be shared with other
- * workers (EPOLLEXCLUSIVE). Every accepted socket must have the kernel's record, of a guard in our own
+ * The boss's messages fill tables of who may be served and how; listeners are shared with the other
+ * workers: all are woken, and each takes a few connections at a time, or one would take them all. Every accepted socket must have the kernel's record, of a guard in our own
  * table, or it is closed.
  *
  * One turn of the loop: what the events brought; then the audit log is written, once; then those whose
@@ -27,11 +27,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define PROXY_ACCEPT_MOST 64 /* at one listener in one turn */
+#define PROXY_ACCEPT_MOST 4 /* at one listener in one turn: the rest is for the other workers too */
 #define PROXY_RECORD_MOST 16 /* rounds of record-and-go-on in one turn */
-#define PROXY_SWEEP_MS 1000
-#define PROXY_CA_MAX (16u << 20)
-#define PROXY_SIGNATURE 64
+#define PROXY_SWEEP_MS    1000
+#define PROXY_CA_MAX      (16u << 20)
+#define PROXY_SIGNATURE   64
 
 struct listener {
 	struct rpc_listener is;
@@ -52,7 +52,7 @@ static void proxy_watch_listener(struct proxy *p, struct listener *l)
 {
 	struct loop_key key = {PROXY_LISTENER, l->gen, l->slot};
 
-	if (loop_watch(&p->loop, l->fd, key, EPOLLIN | EPOLLEXCLUSIVE) < 0)
+	if (loop_watch(&p->loop, l->fd, key, EPOLLIN) < 0)
 		log_error("a listener cannot be watched; its connections wait for another worker");
 }
 
@@ -191,7 +191,8 @@ static int boss_listener_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
 	for (i = 0; i < p->listeners.high; i++) {
 		struct listener *l = p->listeners.at[i].is;
 
-		if (l && l->is.netns == gone->netns && l->is.family == gone->family && l->is.port == gone->port)
+		if (l && l->is.netns == gone->netns && l->is.family == gone->family &&
+		    l->is.port == gone->port)
 			proxy_drop_listener(p, l);
 	}
 	return 0;
@@ -227,7 +228,8 @@ static int proxy_trust(struct proxy *p, int fd)
 	if (rc == 0)
 		rc = tls_ctx_trust(p->tls, pem, len, &e);
 	if (rc < 0)
-		log_error("ending: the upstream CAs cannot be read: %s", e.text[0] ? e.text : strerror(-rc));
+		log_error("ending: the upstream CAs cannot be read: %s",
+			  e.text[0] ? e.text : strerror(-rc));
 	return rc;
 }
 
@@ -254,11 +256,13 @@ static void proxy_introduce(struct proxy *p)
 
 	if (tls_ctx_spki(p->tls, spki, &len) < 0 ||
 	    rpc_send(p->keeper.peer.fd, RPC_LEAF_KEY, 0, NULL, 0, spki, len, -1) < 0)
-		log_error("the keeper did not take the leaf key; no certificate will be had from it");
+		log_error(
+			"the keeper did not take the leaf key; no certificate will be had from it");
 }
 
 /* Before any value that this keeper sends from now on: no set of values made before it is used again. */
-static int proxy_on_former(void *ctx, const struct rpc_former *note, const uint8_t *hosts, size_t len)
+static int proxy_on_former(void *ctx, const struct rpc_former *note, const uint8_t *hosts,
+			   size_t len)
 {
 	struct proxy *p = ctx;
 
@@ -411,7 +415,8 @@ static int boss_secret_changed(void *ctx, uint32_t peer, struct rpc_msg *m)
 	const struct rpc_secret_ref *s = m->body;
 
 	(void)peer;
-	if (!rpc_str_ok(s->workspace, sizeof(s->workspace)) || !memchr(s->name, '\0', sizeof(s->name)))
+	if (!rpc_str_ok(s->workspace, sizeof(s->workspace)) ||
+	    !memchr(s->name, '\0', sizeof(s->name)))
 		return -EPROTO;
 	who_secret_changed(&p->who, s->workspace);
 	creds_forget(p->creds, 0, s->name[0] ? s->name : NULL);
@@ -444,10 +449,11 @@ static int proxy_open(struct proxy *p, struct err *e)
 {
 	int rc;
 
-	if (!p->configured || p->audit_fd < 0 || !p->have_audit_key || p->config.max_connections == 0)
+	if (!p->configured || p->audit_fd < 0 || !p->have_audit_key ||
+	    p->config.max_connections == 0)
 		return err_set(e, -EPROTO, "configuration, audit log or audit key was not sent");
-	rc = audit_new(take_fd(&p->audit_fd), &p->audit_key, (enum config_audit_sync)p->config.audit_sync,
-		       &p->audit);
+	rc = audit_new(take_fd(&p->audit_fd), &p->audit_key,
+		       (enum config_audit_sync)p->config.audit_sync, &p->audit);
 	explicit_bzero(&p->audit_key, sizeof(p->audit_key));
 	if (rc < 0)
 		return err_in(e, rc, "audit log");
@@ -526,8 +532,8 @@ static void proxy_serve(struct proxy *p, struct channel *c, const char *name)
 
 	if (rc == 0)
 		return;
-	log_error("the %s is gone (%s); requests that need it are refused until there is another", name,
-		  strerror(-rc));
+	log_error("the %s is gone (%s); requests that need it are refused until there is another",
+		  name, strerror(-rc));
 	proxy_end_channel(p, c);
 }
 
@@ -746,7 +752,8 @@ int proxy_main(uint32_t number)
 	if (rc == 0)
 		rc = child_wait_go(&p->boss, boss_rows, ARRAY_SIZE(boss_rows), p, &p->go);
 	if (rc == 0)
-		rc = loop_watch(&p->loop, p->boss.fd, (struct loop_key){.kind = PROXY_BOSS}, EPOLLIN);
+		rc = loop_watch(&p->loop, p->boss.fd, (struct loop_key){.kind = PROXY_BOSS},
+				EPOLLIN);
 	if (rc == 0)
 		rc = loop_run(&p->loop);
 	if (rc < 0 && rc != -EPIPE)

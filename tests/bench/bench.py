@@ -296,6 +296,7 @@ class Row:
 
 
 ROWS = {
+    "memory_nginx": Row("nginx-rev", 1.2, memory),  # first: later the heaps have room
     "h1_16_nginx": Row("nginx-rev", 1.0, requests(16)),
     "h1_64_nginx": Row("nginx-rev", 1.0, requests(64)),
     "h1_64_nginx_lease": Row("nginx-rev", 1.0, requests(64), lease=2),
@@ -308,7 +309,6 @@ ROWS = {
     "bulk_haproxy": Row("haproxy-rev", 1.1, bulk(UP)),
     "bulk_tunnel_haproxy": Row("haproxy-tcp", 1.0, bulk(PASS)),
     "sse_haproxy": Row("haproxy-rev", 1.0, events),
-    "memory_nginx": Row("nginx-rev", 1.2, memory),
 }
 ALONE = ("idle_mib", "workers_busiest_of_two")
 PEERS = {
