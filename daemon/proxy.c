@@ -1,8 +1,8 @@
 /* proxy.c: see child.h for how it starts and proxy.h for what it has.
  *
  * The boss's messages fill tables of who may be served and how; listeners are shared with the other
- * workers: all are woken, and each takes a few connections at a time, or one would take them all. Every accepted socket must have the kernel's record, of a guard in our own
- * table, or it is closed.
+ * workers: all are woken, and each takes a few connections at a time, or one would take them all. Every
+ * accepted socket must have the kernel's record, of a guard in our own table, or it is closed.
  *
  * One turn of the loop: what the events brought; then the audit log is written, once; then those whose
  * decision that recorded go on; then those who had used up their share. Deadlines are looked at once a
