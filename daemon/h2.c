@@ -46,6 +46,8 @@ struct h2_stream {
 	struct http1_scan scan;
 	bool deferred, finished, last_chunk, out_broken;
 	bool ending; /* RAW: nothing is left but its end, which needs no user */
+	bool ended;  /* END_STREAM has left */
+	bool enough; /* H2_SERVER: the rest of the request is not needed once END_STREAM has left */
 	size_t sent;
 	char method[HTTP1_METHOD_MAX + 1]; /* of the request; "" if longer */
 };
@@ -203,6 +205,14 @@ static void h2_reset(struct h2_stream *s, uint32_t code)
 		return;
 	(void)nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, code);
 	h2_dirty(s->h);
+}
+
+/* RFC 9113, 8.1: the rest of the request is not needed. */
+static void h2_enough(struct h2_stream *s)
+{
+	s->enough = true;
+	if (s->ended && !s->in_ended)
+		h2_reset(s, NGHTTP2_NO_ERROR);
 }
 
 static void h2_fail(struct h2_stream *s)
@@ -589,6 +599,24 @@ static int h2_on_not_sent(nghttp2_session *ng, const nghttp2_frame *f, int code,
 	return 0;
 }
 
+/* nghttp2 drops what waits for a stream that is being reset: a reset that means "enough" goes behind the answer's end. */
+static int h2_on_sent(nghttp2_session *ng, const nghttp2_frame *f, void *ctx)
+{
+	struct h2_stream *s;
+
+	(void)ng;
+	if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM) ||
+	    (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA))
+		return 0;
+	s = h2_find(ctx, f->hd.stream_id);
+	if (!s)
+		return 0;
+	s->ended = true;
+	if (s->enough)
+		h2_enough(s);
+	return 0;
+}
+
 /* ---- out ---- */
 
 /* The next bytes of a chunked body that may go; *ret_trailers: the head of what ends it. -EBADMSG. */
@@ -914,10 +942,8 @@ static void h2_via_done(void *self)
 			s->ending = true;
 		else if (s->phase != H2_ENDED)
 			h2_reset(s, NGHTTP2_INTERNAL_ERROR);
-		else if (!s->in_ended)
-			h2_reset(
-				s,
-				NGHTTP2_NO_ERROR); /* RFC 9113, 8.1: the rest of the request is not needed */
+		else
+			h2_enough(s);
 		h2_dirty(h);
 	}
 	s->user = NULL;
@@ -946,6 +972,7 @@ static int h2_callbacks(nghttp2_session_callbacks **ret)
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame);
 	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, h2_on_invalid_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, h2_on_sent);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, h2_on_not_sent);
 	nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
 	*ret = cb;

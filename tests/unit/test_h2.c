@@ -1117,6 +1117,60 @@ static void test_responses_cut(void **state)
 	end();
 }
 
+static ssize_t peer_waits(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t n, uint32_t *flags,
+			  nghttp2_data_source *from, void *ctx)
+{
+	(void)ng;
+	(void)id;
+	(void)buf;
+	(void)n;
+	(void)flags;
+	(void)from;
+	(void)ctx;
+	return NGHTTP2_ERR_DEFERRED;
+}
+
+/* The answer is whole, the request is not: all of it arrives before the reset that says "enough". */
+static void test_responses_early(void **state)
+{
+	static const struct {
+		const char *text, *fields;
+	} rows[] = {
+		{"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+		 ":status: 403\ncontent-length: 0\n|"},
+		{"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nabc",
+		 ":status: 403\ncontent-length: 3\n|"},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nGrpc-Status: 7\r\n\r\n",
+		 ":status: 200\n|grpc-status: 7\n|"},
+	};
+	const nghttp2_nv f[] = {nv(":method", "POST"), nv(":scheme", "https"),
+				nv(":authority", "a.test"), nv(":path", "/")};
+	const nghttp2_data_provider waits = {.read_callback = peer_waits};
+	struct peer p;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (k = 0; k < 2; k++) { /* let go at once, and when all has left */
+			begin(H2_SERVER);
+			peer_begin(&p, false, false);
+			assert_true(nghttp2_submit_request(p.ng, NULL, f, 4, &waits, NULL) > 0);
+			carry(&p);
+			assert_int_equal(T.opened, 1);
+			assert_true(say(0, rows[i].text) != TLS_FAIL);
+			if (k || buf_len(&T.users[0]->side.out) > 0)
+				carry(&p);
+			side_done(&T.users[0]->side);
+			carry(&p);
+			assert_string_equal(p.fields, rows[i].fields);
+			assert_true(p.ended && p.closed);
+			assert_int_equal(p.closed_with, NGHTTP2_NO_ERROR);
+			peer_end(&p);
+			end();
+		}
+	}
+}
+
 /* A peer that does not read: what waits stays where it is. */
 static void test_window_out(void **state)
 {
@@ -1398,6 +1452,7 @@ int main(void)
 		cmocka_unit_test(test_made_to_reset),      cmocka_unit_test(test_streams_max),
 		cmocka_unit_test(test_idle_frames),        cmocka_unit_test(test_bad_frames),
 		cmocka_unit_test(test_responses),          cmocka_unit_test(test_responses_cut),
+		cmocka_unit_test(test_responses_early),
 		cmocka_unit_test(test_window_out),         cmocka_unit_test(test_upstream),
 		cmocka_unit_test(test_upstream_secret),    cmocka_unit_test(test_upstream_ends),
 		cmocka_unit_test(test_upstream_malformed), cmocka_unit_test(test_dues),
