@@ -122,6 +122,7 @@ static int at_terminal(const char *first, const char *second, char *seen, size_t
 		int rc;
 
 		(void)alarm(20);
+		(void)signal(SIGINT, SIG_DFL); /* a shell starts what runs behind it with it ignored */
 		(void)setsid();
 		tty = open(name, O_RDWR);
 		(void)dup2(tty, 0);
