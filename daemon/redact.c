@@ -2,8 +2,8 @@
  *
  * A value gives several entries: forms, and the place in them where a find may begin. Three tables say which
  * entries a text's next, second and third byte speak for; where the three together name none, and that is
- * nearly everywhere, the byte has gone by for three look-ups. Where they name one, match_*() reads on from there, as
- * far as the entry goes: YES with the end, NO, or CUT when the bytes end first. A CUT ends the call at that byte.
+ * nearly everywhere, skim.c passes. Where they name one, match_*() reads on from there, as far as the entry goes: YES
+ * with the end, NO, or CUT when the bytes end first. A CUT ends the call at that byte.
  *
  * Finds may overlap: a byte is masked when the scan leaves it, if any find that began at or before it reaches it,
  * so that every match reads the text as it came.
@@ -16,6 +16,8 @@
  * would be held back as a beginning. For breaks before that there are entries which begin after a break.
  */
 #include "redact.h"
+
+#include "skim.h"
 
 #include <assert.h>
 #include <string.h>
@@ -34,11 +36,14 @@ struct entry {
 	uint8_t shift; /* BASE64: bytes before the value in its group of three */
 	uint8_t start; /* BASE64: the first character that is looked for */
 	bool anchored; /* BASE64: only after a line break */
+	/* BASE64: which bits of the first characters are the value's, and what they are */
+	uint8_t mask[BREAK_AFTER], bits[BREAK_AFTER];
 };
 
 /* Bit b of a table's word stands for entries b, b + 32, b + 64 … */
 struct redact {
 	uint32_t first[256], second[256], third[256];
+	struct skim skim; /* of the three */
 	uint32_t entry_count;
 	struct entry *entries;
 	uint8_t *bytes;
@@ -282,15 +287,34 @@ static void text_step(struct text *x, size_t matched, size_t at)
 		text_escape(x, matched, at, &e);
 }
 
+static bool is_plain(uint8_t c)
+{
+	return c < 0x80 && c != '%' && c != '\\' && c != '&' && c != '+';
+}
+
+/* How much of the value stands there as it is, in bytes that can be read in one way only. */
+static size_t plain_prefix(const uint8_t *v, size_t v_len, const uint8_t *p, size_t len)
+{
+	size_t n = v_len < len ? v_len : len, i = 0;
+
+	while (i < n && p[i] == v[i] && is_plain(v[i]))
+		i++;
+	return i;
+}
+
 static enum verdict match_text(const uint8_t *v, size_t v_len, const uint8_t *p, size_t len,
 			       bool last, size_t *end)
 {
-	struct text x = {.v = v, .v_len = v_len, .p = p, .p_len = len};
-	size_t matched, live = 1;
+	size_t plain = plain_prefix(v, v_len, p, len), matched, live = 1;
+	struct text x;
 	uint32_t i;
 
-	text_reach(&x, 0, 0);
-	for (matched = 0; matched < v_len && live > 0 && !x.full; matched++) {
+	if (plain < v_len && plain < len && is_plain(p[plain]) && v[plain] < 0x80 &&
+	    p[plain] != v[plain])
+		return NO;
+	x = (struct text){.v = v, .v_len = v_len, .p = p, .p_len = len};
+	text_reach(&x, plain, plain);
+	for (matched = plain; matched < v_len && live > 0 && !x.full; matched++) {
 		struct ways *w = &x.ways[matched % LEVELS];
 
 		for (i = 0; i < w->count; i++)
@@ -412,7 +436,12 @@ static enum verdict match_base64(const struct entry *e, const uint8_t *v, const 
 		got = plain_char(p + at, len - at, &c, &used);
 		if (got != YES)
 			return got;
-		base64_bits(v, e->len, e->shift, k, &mask, &bits);
+		if (k - e->start < BREAK_AFTER) {
+			mask = e->mask[k - e->start];
+			bits = e->bits[k - e->start];
+		} else {
+			base64_bits(v, e->len, e->shift, k, &mask, &bits);
+		}
 		if (base64_of(c) < 0 || (base64_of(c) & mask) != bits)
 			return NO;
 		at += used;
@@ -585,7 +614,7 @@ static void add(struct redact *r, struct entry e)
 static void add_value(struct redact *r, uint32_t at, uint32_t len)
 {
 	struct entry e = {.at = at, .len = len, .form = FORM_TEXT};
-	uint8_t start;
+	uint8_t start, k;
 
 	add(r, e);
 	e.form = FORM_TEXT_ESCAPED;
@@ -600,6 +629,9 @@ static void add_value(struct redact *r, uint32_t at, uint32_t len)
 			2; /* the first has two bits of the value, and would begin everywhere */
 		for (e.start = start; e.start < start + BREAK_AFTER; e.start++) {
 			e.anchored = e.start > start;
+			for (k = 0; k < BREAK_AFTER; k++)
+				base64_bits(r->bytes + at, len, e.shift, e.start + k, &e.mask[k],
+					    &e.bits[k]);
 			add(r, e);
 		}
 	}
@@ -623,6 +655,7 @@ struct redact *redact_make(void *mem, const struct redact_value *v, size_t count
 		used += v[i].len;
 	}
 	assert(r->entry_count <= n * ENTRIES_MAX);
+	skim_make(&r->skim, r->first, r->second, r->third);
 	return r;
 }
 
@@ -661,14 +694,12 @@ static uint32_t spoken_for(const struct redact *r, const uint8_t *p, size_t len)
 static enum verdict look(const struct redact *r, const struct redact_text *t, const uint8_t *p,
 			 size_t at, size_t len, bool last, size_t *reach)
 {
-	uint32_t bits = spoken_for(r, p + at, len - at), b, i;
+	uint32_t bits = spoken_for(r, p + at, len - at), i;
 	size_t end = 0;
 
 	*reach = 0;
-	for (b = 0; bits >> b; b++) {
-		if (!(bits >> b & 1))
-			continue;
-		for (i = b; i < r->entry_count; i += 32) {
+	for (; bits; bits &= bits - 1) {
+		for (i = (uint32_t)__builtin_ctz(bits); i < r->entry_count; i += 32) {
 			const struct entry *e = &r->entries[i];
 
 			if (e->anchored && !after_break(p, at, t->before))
@@ -685,18 +716,8 @@ static enum verdict look(const struct redact *r, const struct redact_text *t, co
 				break;
 			}
 		}
-		if (b == 31)
-			break;
 	}
 	return YES;
-}
-
-/* The next byte that speaks for anything. */
-static size_t skip(const struct redact *r, const uint8_t *p, size_t at, size_t len)
-{
-	while (at + 2 < len && !(r->first[p[at]] & r->second[p[at + 1]] & r->third[p[at + 2]]))
-		at++;
-	return at;
 }
 
 static void remember(struct redact_text *t, const uint8_t *p, size_t n)
@@ -713,7 +734,7 @@ size_t redact_scan(const struct redact *r, struct redact_text *t, uint8_t *p, si
 
 	while (at < len) {
 		if (t->mask == 0)
-			at = skip(r, p, at, len);
+			at = skim_next(&r->skim, p, at, len);
 		if (look(r, t, p, at, len, last, &reach) == CUT)
 			break;
 		if (reach > t->mask) {
