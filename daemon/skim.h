@@ -1,4 +1,4 @@
-/* skim.h: passes over the bytes of a text at which nothing can begin, sixteen at a time where the processor can.
+/* skim.h: passes over the bytes of a text at which nothing can begin, a vector at a time where the processor can.
  *
  * Three tables say for a byte and the two behind it, each on its own, which of 32 things may begin there; where the three
  * have no bit in common nothing does. For whole vectors the tables are too large; there eight buckets stand for them, each
@@ -15,7 +15,7 @@
 
 struct skim {
 	const uint32_t *table[3]; /* of 256 words each; they stay the caller's and as they were */
-	uint8_t low[3][16], high[3][16];
+	uint8_t low[3][32], high[3][32]; /* sixteen entries, twice */
 };
 
 void skim_make(struct skim *k, const uint32_t *first, const uint32_t *second,
