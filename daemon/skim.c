@@ -14,7 +14,7 @@
 #define SHUFFLES __attribute__((target("avx2")))
 #define CAN      __builtin_cpu_supports("avx2")
 #else
-#define WIDTH    16
+#define WIDTH 16
 #define SHUFFLES
 #define CAN true
 #endif
@@ -24,7 +24,7 @@ typedef uint8_t vec __attribute__((vector_size(WIDTH)));
 /* hits(): bit i is set where byte i is not zero. */
 #if defined(__x86_64__)
 #define shuffle(table, at) ((vec)_mm256_shuffle_epi8((__m256i)(table), (__m256i)(at)))
-#define hits(v) \
+#define hits(v)                                                                                    \
 	(~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8((__m256i)(v), _mm256_setzero_si256())))
 #else
 #define shuffle(table, at) __builtin_shuffle(table, at)
@@ -36,7 +36,7 @@ static inline uint32_t hits(vec v)
 
 	memcpy(half, &v, sizeof(half));
 	for (i = 0; (half[0] | half[1]) && i < WIDTH; i++)
-		bits |= (uint32_t)!!v[i] << i;
+		bits |= (uint32_t) !!v[i] << i;
 	return bits;
 }
 #endif
