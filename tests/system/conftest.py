@@ -2,6 +2,7 @@
 own for tests that kill, corrupt or count."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import lab as lab_module  # noqa: E402
 
 
 def pytest_sessionstart(session):
+    # A shell starts what runs behind it with some signals ignored, and ignored they would stay in all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if os.geteuid() != 0:
         pytest.exit("the system tests need root (network namespaces, BPF): sudo tests/system/run.sh", returncode=1)
     for name in ("agentsecretsd", "agentsecrets"):

@@ -1,5 +1,6 @@
 """After 1,000 injections no value is to be found where an agent's user can look, nor where it was only passing (issue 5, must-show 6)."""
 
+import contextlib
 import json
 import os
 import re
@@ -70,7 +71,8 @@ def map_bytes(pid):
     """All keys and values of the BPF maps that a process holds."""
     ids = set()
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        ids |= set(re.findall(r"map_id:\s+(\d+)", info.read_text()))
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            ids |= set(re.findall(r"map_id:\s+(\d+)", info.read_text()))
     assert len(ids) > 5
     for i in ids:
         text = subprocess.run(["bpftool", "-j", "map", "dump", "id", i], capture_output=True, text=True, check=False).stdout
