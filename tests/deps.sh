@@ -19,6 +19,7 @@ demo=("${build[@]}" iproute2:ip util-linux nginx:nginx dnsmasq-base:dnsmasq tcpd
 check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websockets python3-httpx python3-h2 python3-aiohttp wget:wget openjdk-17-jdk-headless:java cargo:cargo rustc:rustc librust-ureq-dev golang-go:go golang-google-grpc-dev nodejs:node npm:npm fcgiwrap:fcgiwrap procps
 	postgresql-15 postgresql-client-15 redis-server:redis-server redis-tools:redis-cli openssh-server openssh-client:ssh
 	gnome-keyring:gnome-keyring-daemon libsecret-tools:secret-tool dbus-daemon:dbus-run-session gdb:gcore
+	chromium-headless-shell:chromium-headless-shell libnss3-tools:certutil
 	clang-format:clang-format clang-tidy:clang-tidy libclang-rt-dev
 	# containers to attach to, and other kernels
 	runc:runc podman:podman qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
