@@ -59,6 +59,10 @@ CLI      += cmd_source
 PARENT   += ops_unix guards_unix sockpath
 CLI      += cmd_unix
 
+# The corporate proxy on the way to upstreams.
+PROXY    += hop
+RESOLVER += hopname
+
 # What is relayed unopened.
 PROXY    += tunnel pipes
 

@@ -29,7 +29,7 @@ static const struct args_option options[] = {
 	{'u', "upgrade", 0, NULL, "send its plain http:// requests over TLS, to this port"},
 	{'C', "client-cert", 0, "NAME", "secret with the certificate and key (PEM) that the host wants to see"},
 	{'H', "host", 0, "HOST", "where the secret may be sent; may be repeated"},
-	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic; or client_cert"},
+	{'S', "slot", 0, "SLOT", "where in a request: header, basic, query, path, body; default: header, basic; or client_cert, or proxy"},
 	{'L', "placeholder", 0, "TEXT", "what stands for it beside agentsecrets://NAME: itself, auto, auto:PREFIX, auto:jwt, none"},
 	{'I', "inject", 0, "PLACE", "put a secret into each such request: 'header:NAME: TEXT', basic:TEXT, query:NAME=TEXT"},
 	{'K', "kind", 0, "KIND", "value (default), aws, hmac, oauth2-client, oauth2-refresh, jwt-bearer, github-app"},

@@ -12,6 +12,7 @@ int answer_status(enum reason why)
 		return 400;
 	case REASON_UPSTREAM_NAME:
 	case REASON_UPSTREAM_CONNECT:
+	case REASON_UPSTREAM_PROXY:
 	case REASON_UPSTREAM_TLS:
 	case REASON_UPSTREAM_BAD:
 	case REASON_UPSTREAM_TIMEOUT:
@@ -126,6 +127,7 @@ static int answer_grpc_status(enum reason why)
 		return 8; /* RESOURCE_EXHAUSTED */
 	case REASON_UPSTREAM_NAME:
 	case REASON_UPSTREAM_CONNECT:
+	case REASON_UPSTREAM_PROXY:
 	case REASON_UPSTREAM_TLS:
 	case REASON_UPSTREAM_BAD:
 	case REASON_UPSTREAM_CLOSED:

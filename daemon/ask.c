@@ -68,6 +68,10 @@ static size_t ask_size(uint16_t op)
 		return sizeof(struct rpc_sign);
 	case RPC_FORMER_ASK:
 		return sizeof(struct rpc_former_ask);
+	case RPC_PROXY_PASSWORD:
+		return sizeof(struct rpc_proxy_password);
+	case RPC_RESOLVE_PROXY:
+		return 0;
 	default:
 		return sizeof(struct rpc_resolve);
 	}
@@ -80,6 +84,7 @@ static uint16_t ask_answer(uint16_t op)
 		return RPC_LEAF;
 	case RPC_CREDENTIAL:
 	case RPC_FORMER_ASK:
+	case RPC_PROXY_PASSWORD:
 		return RPC_CREDENTIAL_VALUE;
 	case RPC_SIGN:
 		return RPC_SIGNED;

@@ -48,6 +48,7 @@ struct ask {
 		struct rpc_credential credential;
 		struct rpc_former_ask former;
 		struct rpc_resolve resolve;
+		struct rpc_proxy_password proxy_password;
 	} body;
 };
 

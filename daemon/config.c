@@ -24,7 +24,7 @@
 #define FILE_MAX 65536
 #define DEPTH 3 /* file, section, list */
 
-enum field_kind { PATH, PATH_OR_NONE, U16, U32, BOOL, WORD, USER, SERVERS, NETS, PROXY, HOSTS };
+enum field_kind { PATH, PATH_OR_NONE, U16, U32, BOOL, WORD, USER, SERVERS, NETS, PROXY, HOSTS, LOGIN, SECRET };
 
 struct field {
 	const char *section; /* "": top level */
@@ -63,6 +63,8 @@ static const struct field fields[] = {
 	{"upstream", "ca_file", PATH, AT(ca_file), 0, 0, {0}},
 	{"upstream", "extra_ca_file", PATH_OR_NONE, AT(extra_ca_file), 0, 0, {0}},
 	{"upstream", "proxy", PROXY, AT(http_proxy), 0, 0, {0}},
+	{"upstream", "proxy_user", LOGIN, AT(http_proxy_user), 0, 0, {0}},
+	{"upstream", "proxy_password", SECRET, AT(http_proxy_secret), 0, 0, {0}},
 	{"upstream", "no_proxy", HOSTS, AT(no_proxy), 0, 0, {0}},
 	{"upstream", "resolve_timeout", U32, AT(resolve_timeout_s), 1, 600, {0}},
 	{"upstream", "tls_timeout", U32, AT(tls_timeout_s), 1, 600, {0}},
@@ -269,30 +271,83 @@ static int number_field(const struct field *f, const json_t *v, void *to, struct
 	return 0;
 }
 
-/* "http://192.0.2.10:3128", or "" for none. */
-static int proxy_of(const char *s, struct config_dns *ret, struct err *e)
+static int proxy_address(const char *host, struct config *c, struct err *e)
 {
-	struct config_dns t = {.port = 0};
-	char show[JDOC_SHOW_MAX], host[80];
-	size_t n = strlen(s);
-	int rc;
+	char show[JDOC_SHOW_MAX];
 
-	if (!n) {
-		*ret = t;
+	if (!strchr(host, ']') ? !strchr(host, ':') || strchr(host, ':') != strrchr(host, ':') : !strstr(host, "]:"))
+		return err_set(e, -EINVAL, "%s has no port; write http://192.0.2.10:3128", jdoc_show(host, show));
+	return server_of(host, &c->http_proxy, e);
+}
+
+static int proxy_name(char *host, struct config *c, struct err *e)
+{
+	char *colon = strrchr(host, ':'), show[JDOC_SHOW_MAX];
+	uint32_t port;
+
+	if (!colon || !number_of(colon + 1, strlen(colon + 1), 65535, &port) || !port)
+		return err_set(e, -EINVAL, "%s has no port; write http://proxy.example.com:3128", jdoc_show(host, show));
+	*colon = '\0';
+	if (!rules_host_ok(host))
+		return err_set(e, -EINVAL, "%s is no host; write http://proxy.example.com:3128 in lower case, or an address",
+			       jdoc_show(host, show));
+	memcpy(c->http_proxy_host, host, strlen(host) + 1);
+	c->http_proxy.port = (uint16_t)port;
+	return 0;
+}
+
+/* "http://192.0.2.10:3128", "http://proxy.example.com:3128", or "" for none. */
+static int proxy_of(const char *s, struct config *c, struct err *e)
+{
+	char show[JDOC_SHOW_MAX], host[CONFIG_HOST_MAX + 8];
+	size_t n = strlen(s);
+	bool address;
+
+	c->http_proxy = (struct config_dns){.port = 0};
+	memset(c->http_proxy_host, 0, sizeof(c->http_proxy_host));
+	if (!n)
 		return 0;
-	}
+	if (strchr(s, '@')) /* not quoted: a password may stand there */
+		return err_set(e, -EINVAL, "has a user in it; that is proxy_user, and proxy_password names a secret");
 	if (strncmp(s, "http://", 7) != 0 || n - 7 >= sizeof(host))
-		return err_set(e, -EINVAL, "%s is not a proxy; write http://192.0.2.10:3128, an address and a port",
-			       jdoc_show(s, show));
+		return err_set(e, -EINVAL, "%s is not a proxy; write http://192.0.2.10:3128 or "
+			       "http://proxy.example.com:3128", jdoc_show(s, show));
 	memcpy(host, s + 7, n - 6);
 	if (n > 7 && host[n - 8] == '/')
 		host[n - 8] = '\0';
-	rc = server_of(host, &t, e);
-	if (rc)
-		return rc;
-	if (!strchr(host, ']') ? !strchr(host, ':') || strchr(host, ':') != strrchr(host, ':') : !strstr(host, "]:"))
-		return err_set(e, -EINVAL, "%s has no port; write http://192.0.2.10:3128", jdoc_show(s, show));
-	*ret = t;
+	address = host[0] == '[' || strchr(host, ':') != strrchr(host, ':') || !host[strspn(host, "0123456789.:")];
+	return address ? proxy_address(host, c, e) : proxy_name(host, c, e);
+}
+
+/* RFC 7617: no colon, no control character. */
+static int login_of(const char *s, char *to, struct err *e)
+{
+	size_t n = strlen(s), i;
+
+	for (i = 0; i < n && (unsigned char)s[i] >= 0x20 && s[i] != 0x7f && s[i] != ':'; i++)
+		;
+	if (i < n)
+		return err_set(e, -EINVAL, "has a colon or a control character in it");
+	if (n >= CONFIG_PROXY_USER_MAX)
+		return err_set(e, -EINVAL, "is longer than %d bytes", CONFIG_PROXY_USER_MAX - 1);
+	memcpy(to, s, n + 1);
+	return 0;
+}
+
+/* "corp/PROXY_PASSWORD"; what else stands there may be a password, and is not quoted. */
+static int secret_named(const char *s, struct config *c, struct err *e)
+{
+	const char *slash = strchr(s, '/');
+	size_t n = slash ? (size_t)(slash - s) : 0;
+
+	if (!slash || n == 0 || n >= sizeof(c->http_proxy_workspace) || strlen(slash + 1) >= sizeof(c->http_proxy_secret) ||
+	    !rules_name_ok(slash + 1))
+		return err_set(e, -EINVAL, "must name a secret with its workspace, as \"corp/PROXY_PASSWORD\"");
+	memcpy(c->http_proxy_workspace, s, n);
+	c->http_proxy_workspace[n] = '\0';
+	memcpy(c->http_proxy_secret, slash + 1, strlen(slash + 1) + 1);
+	if (!rules_workspace_ok(c->http_proxy_workspace))
+		return err_set(e, -EINVAL, "names no workspace; write \"corp/PROXY_PASSWORD\"");
 	return 0;
 }
 
@@ -316,6 +371,11 @@ static int hosts_of(const json_t *v, char *to, struct err *e)
 		at += strlen(host) + 1;
 	}
 	return 0;
+}
+
+const char *config_proxy_host(const struct config *c, char *buf)
+{
+	return c->http_proxy_host[0] ? c->http_proxy_host : origin_text(c->http_proxy.addr, buf);
 }
 
 bool config_proxied(const struct config *c, const char *host, const uint8_t addr[16])
@@ -383,7 +443,11 @@ static int field_read(const struct field *f, const json_t *v, struct config *c, 
 	case NETS:
 		return list_field(f, v, c, e);
 	case PROXY:
-		return s ? proxy_of(s, to, e) : err_set(e, -EINVAL, "must be a string");
+		return s ? proxy_of(s, c, e) : err_set(e, -EINVAL, "must be a string");
+	case LOGIN:
+		return s ? login_of(s, to, e) : err_set(e, -EINVAL, "must be a string");
+	case SECRET:
+		return s ? secret_named(s, c, e) : err_set(e, -EINVAL, "must be a string");
 	case HOSTS:
 		return hosts_of(v, to, e);
 	}
@@ -560,6 +624,10 @@ static int fits(const struct config *c, struct err *e)
 	if (c->per_guard_connections > c->max_connections)
 		return err_set(e, -EINVAL, "proxy.per_guard_connections %u is more than proxy.max_connections %u",
 			       c->per_guard_connections, c->max_connections);
+	if (!c->http_proxy_user[0] != !c->http_proxy_secret[0])
+		return err_set(e, -EINVAL, "upstream.proxy_user and upstream.proxy_password belong together; one is missing");
+	if (c->http_proxy_user[0] && !c->http_proxy.port)
+		return err_set(e, -EINVAL, "upstream.proxy_user is given, and no upstream.proxy");
 	if (c->dns_ttl_min > c->dns_ttl_max)
 		return err_set(e, -EINVAL, "dns.ttl_min %u is more than dns.ttl_max %u", c->dns_ttl_min,
 			       c->dns_ttl_max);

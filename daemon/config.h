@@ -20,6 +20,8 @@
 #define CONFIG_NETS_MAX 8
 #define CONFIG_WORKERS_MAX 16
 #define CONFIG_NO_PROXY_MAX 1024
+#define CONFIG_HOST_MAX 254	   /* with NUL, as RPC_HOST_MAX */
+#define CONFIG_PROXY_USER_MAX 128 /* with NUL */
 
 struct config_user {
 	uint32_t uid, gid;
@@ -62,9 +64,15 @@ struct config {
 	uint32_t max_connections;	   /* "proxy.max_connections": 10000, per worker */
 	uint32_t per_guard_connections;	   /* "proxy.per_guard_connections": 2000, per worker */
 	char extra_ca_file[CONFIG_PATH_MAX]; /* "upstream.extra_ca_file": "" for none; trusted beside ca_file */
-	/* "upstream.proxy": "" for none, or "http://192.0.2.10:3128": a proxy that upstreams are reached through, by
-	 * CONNECT to the judged address. A name is not resolved: who would judge it? port 0: none. */
+	/* "upstream.proxy": "" for none, or "http://192.0.2.10:3128", "http://proxy.corp.example:3128": a proxy that
+	 * upstreams are reached through, by CONNECT to the judged address. port 0: none. Of a name, addr is zero: it is
+	 * resolved when it is needed (hopname.h). It opens nothing for agents. */
 	struct config_dns http_proxy;
+	char http_proxy_host[CONFIG_HOST_MAX]; /* ""; or that name */
+	/* "upstream.proxy_user": "" for none; and "upstream.proxy_password": "corp/PROXY_PASSWORD": the secret of a
+	 * workspace that is bound to the proxy, in slot proxy. Both or neither. Sent as Basic (RFC 7617). */
+	char http_proxy_user[CONFIG_PROXY_USER_MAX];
+	char http_proxy_workspace[64], http_proxy_secret[129];
 	/* "upstream.no_proxy": hosts that are reached directly, as in rules; each ends in NUL, an empty one ends all */
 	char no_proxy[CONFIG_NO_PROXY_MAX];
 	uint32_t resolve_timeout_s;	   /* "upstream.resolve_timeout": 30 */
@@ -106,6 +114,9 @@ int config_load(const char *path, struct config *c, struct err *e) must_check;
 
 /* The host's own PEM bundle of CAs; "" when none of the usual places has one. */
 const char *config_system_bundle(void);
+
+/* The host that upstream.proxy names, a name or an address, as bindings have it. buf: CONFIG_HOST_MAX bytes. */
+const char *config_proxy_host(const struct config *c, char *buf);
 
 /* Is this host, at this address, reached through upstream.proxy? Special addresses never are. */
 bool config_proxied(const struct config *c, const char *host, const uint8_t addr[16]);

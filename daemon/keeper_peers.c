@@ -293,6 +293,48 @@ static int keeper_credential(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return keeper_value(k, peer, m->id, q, keeper_workspace_of(k, q->guard));
 }
 
+/* The password for the corporate proxy that the configuration names. Whoever asks must have somebody to go through it
+ * for, and a host to go to. */
+static int keeper_proxy_judge(struct keeper *k, const struct rpc_proxy_password *q)
+{
+	struct keeper_guard *g = q->guard ? keeper_guard_find(k, q->guard) : NULL;
+	struct rules **asks = g ? keeper_doc(k, g->workspace) : NULL, **has;
+	const struct config *c = &k->cfg;
+	const struct rules_rule *rule;
+	char buf[CONFIG_HOST_MAX];
+	enum reason why;
+
+	if (!asks || !c->http_proxy.port || !c->http_proxy_user[0])
+		return -EACCES;
+	rule = rules_find(*asks, q->host, q->port, &why);
+	if (!rule || rule->mode == RULES_TCP)
+		return -EACCES;
+	has = keeper_doc(k, c->http_proxy_workspace);
+	if (!has || !rules_secret(*has, c->http_proxy_secret))
+		return -ENOENT;
+	return rules_secret_for_proxy(*has, c->http_proxy_secret, config_proxy_host(c, buf), c->http_proxy.port) ? 0
+														 : -EACCES;
+}
+
+static int keeper_proxy_password(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_proxy_password *q = m->body;
+	struct keeper *k = ctx;
+	struct rpc_credential of = {.guard = q->guard, .port = k->cfg.http_proxy.port, .slot = RULES_SLOT_PROXY};
+	char buf[CONFIG_HOST_MAX];
+	const char *host = config_proxy_host(&k->cfg, buf);
+	int rc;
+
+	if (!rpc_str_ok(q->host, sizeof(q->host)))
+		return -EPROTO;
+	memcpy(of.name, k->cfg.http_proxy_secret, sizeof(of.name));
+	memcpy(of.host, host, strlen(host) + 1);
+	rc = keeper_proxy_judge(k, q);
+	if (rc < 0)
+		return keeper_credential_no(k, &k->proxies[peer], m->id, &of, rc, 0, strerror(-rc));
+	return keeper_value(k, peer, m->id, &of, k->cfg.http_proxy_workspace);
+}
+
 /* For the search of a response. Like keeper_judge(): the workspace is the guard's own, and it may ask that host at all. */
 static int keeper_former_find(struct keeper *k, const struct rpc_former_ask *q, const struct former **ret)
 {
@@ -333,6 +375,7 @@ static const struct rpc_row keeper_proxy_rows[] = {
 	{RPC_TOKEN_STALE, sizeof(struct rpc_token_stale), 0, 0, keeper_token_stale},
 	{RPC_SIGN, sizeof(struct rpc_sign), RPC_TAIL_MAX, 0, keeper_sign},
 	{RPC_FORMER_ASK, sizeof(struct rpc_former_ask), 0, 0, keeper_former_ask},
+	{RPC_PROXY_PASSWORD, sizeof(struct rpc_proxy_password), 0, 0, keeper_proxy_password},
 };
 
 void keeper_on_proxy(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)

@@ -25,12 +25,12 @@ static int bind_slots(struct ops *o, uint32_t *ret)
 		if (!slot)
 			return err_set(
 				o->e, -EINVAL,
-				"there is no such slot; use header, basic, query, path, body or client_cert");
+				"there is no such slot; use header, basic, query, path, body, client_cert or proxy");
 		*ret |= (uint32_t)slot;
 	}
 	return *ret ? 0
 		    : err_set(o->e, -EINVAL,
-			      "slots must be a list of header, basic, query, path, body, client_cert");
+			      "slots must be a list of header, basic, query, path, body, client_cert, proxy");
 }
 
 static int bind_hosts(struct ops *o, struct rules_secret *s, void **owned)

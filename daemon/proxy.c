@@ -462,7 +462,7 @@ static int proxy_open(struct proxy *p, struct err *e)
 		rc = upstreams_new(&p->loop, PROXY_UPSTREAM, PROXY_UPSTREAM_H2, p->tls, &p->dues,
 				   p->config.max_connections + UPSTREAM_IDLE_MAX, &p->upstreams);
 	if (rc == 0)
-		upstreams_through(p->upstreams, &p->config);
+		upstreams_through(p->upstreams, &p->config, &p->resolver, &p->keeper);
 	if (rc == 0)
 		rc = leaf_cache_new(p->tls, &p->keeper, LEAF_CACHE_MAX, &p->leaves);
 	if (rc < 0)

@@ -108,6 +108,8 @@ static const char *const sentences[] = {
 			"request to %s was not sent. The limit is proxy.body_max of the daemon's configuration",
 	[REASON_UPSTREAM_NAME] = "%s could not be resolved",
 	[REASON_UPSTREAM_CONNECT] = "%s could not be reached",
+	[REASON_UPSTREAM_PROXY] = "The proxy on the way to %s wants credentials that the daemon does not have, or refuses those "
+				  "that it has. Whoever runs the daemon sets upstream.proxy_user and .proxy_password",
 	[REASON_UPSTREAM_TLS] = "The certificate of %s is not valid for it. If its CA is your own, name it in "
 				"upstream.ca_file of the daemon's configuration",
 	[REASON_UPSTREAM_BAD] = "%s sent a response that is not valid HTTP",

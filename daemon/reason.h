@@ -40,6 +40,7 @@
 	X(BODY, "body_too_large")			/* to be looked into */                        \
 	X(UPSTREAM_NAME, "upstream_name_not_found")                                                \
 	X(UPSTREAM_CONNECT, "upstream_unreachable")                                                \
+	X(UPSTREAM_PROXY, "upstream_proxy_credentials")	/* refused or missing: upstream.proxy of the configuration */ \
 	X(UPSTREAM_TLS, "upstream_certificate_invalid")                                            \
 	X(UPSTREAM_BAD, "upstream_bad_response")                                                   \
 	X(UPSTREAM_TIMEOUT, "upstream_timeout")                                                    \

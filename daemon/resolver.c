@@ -14,6 +14,7 @@
 #include "child.h"
 #include "dnsfront.h"
 #include "fdio.h"
+#include "hopname.h"
 #include "log.h"
 #include "names.h"
 #include "origin.h"
@@ -348,7 +349,20 @@ static int resolver_resolve(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+static int resolver_resolve_proxy(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct resolver *r = ctx;
+	struct from f = {.kind = FROM_PROXY, .slot = peer, .gen = r->proxy[peer].gen, .id = m->id};
+
+	if (r->proxy[peer].waiting >= RPC_INFLIGHT_MAX)
+		resolver_reply_rc(r, &f, -EAGAIN);
+	else
+		hopname_ask(r, &f);
+	return 0;
+}
+
 static const struct rpc_row resolver_proxy_rows[] = {
+	{RPC_RESOLVE_PROXY, 0, 0, 0, resolver_resolve_proxy},
 	{RPC_RESOLVE, sizeof(struct rpc_resolve), 0, 0, resolver_resolve},
 };
 
@@ -449,6 +463,7 @@ static struct resolver *resolver_new(void)
 	r->hosts_fd = -1;
 	r->rpc_buf = malloc(RPC_BUF);
 	r->cache = lease_table_new(seed);
+	TAILQ_INIT(&r->hop.waiting);
 	TAILQ_INIT(&r->leasing);
 	TAILQ_INIT(&r->conns);
 	TAILQ_INIT(&r->dead);

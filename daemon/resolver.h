@@ -1,6 +1,6 @@
 /* resolver.h: the resolver's one context. Owned by resolver.c (what parent and proxies say);
- * names.c (one name under way) and dnsfront.c (queries of guarded processes) work on it. Private to
- * these three.
+ * names.c (one name under way), hopname.c (the corporate proxy's) and dnsfront.c (queries of guarded processes) work
+ * on it. Private to these four.
  */
 #ifndef RESOLVER_H
 #define RESOLVER_H
@@ -122,6 +122,12 @@ struct resolver {
 	struct hosts *hosts;
 	struct lookup *lookup;
 	struct lease_table *cache;
+	struct { /* hopname.c */
+		struct rpc_resolved found;
+		uint64_t until_ms; /* 0: not known */
+		bool asking;
+		struct from_list waiting;
+	} hop;
 	uint32_t lease_id;
 	uint64_t queries;
 	struct ask_list leasing; /* oldest first */

@@ -79,6 +79,8 @@ enum rpc_op {
 	/* parent → resolver, the answer: that lease and all before it are in the kernel's map (or refused
 	 * there): the client, which waits for its DNS answer until then, may connect */
 	RPC_LEASED, /* empty */
+	RPC_RESOLVE_PROXY, /* proxy → resolver, empty: the host of upstream.proxy, by the resolver's own configuration;
+			    * answered by RPC_RESOLVED: public addresses, and those that a rule with `private` opens */
 	/* parent ↔ holder */
 	RPC_HOLD =
 		70, /* struct rpc_hold + fd: keep it under that key, instead of one kept before */
@@ -118,9 +120,11 @@ enum rpc_op {
 		     * (former.h), NUL after each */
 	RPC_PRINTS, /* keeper → proxy, unasked: struct rpc_prints + tail: fingerprints of the workspace's values (prints.h) */
 	RPC_FORMER_ASK, /* struct rpc_former_ask; answered by RPC_CREDENTIAL_VALUE */
+	RPC_PROXY_PASSWORD, /* struct rpc_proxy_password: that of upstream.proxy, by the keeper's own configuration;
+			     * answered by RPC_CREDENTIAL_VALUE */
 	RPC_OP_COUNT,
 };
-_Static_assert(RPC_ADMIN_DONE < RPC_RESOLVE && RPC_LEASED < RPC_HOLD && RPC_HOLD_END < RPC_PLACE && RPC_HELPER_DONE < RPC_LEAF_KEY,
+_Static_assert(RPC_ADMIN_DONE < RPC_RESOLVE && RPC_RESOLVE_PROXY < RPC_HOLD && RPC_HOLD_END < RPC_PLACE && RPC_HELPER_DONE < RPC_LEAF_KEY,
 	       "two operations have one number");
 
 struct rpc_head {
@@ -252,6 +256,13 @@ struct rpc_prints {
 struct rpc_former_ask {
 	uint64_t guard;
 	uint64_t number;
+	uint16_t port;
+	char host[RPC_HOST_MAX];
+};
+
+/* Who asks, and what for: a guard whose rules have that host and port. */
+struct rpc_proxy_password {
+	uint64_t guard;
 	uint16_t port;
 	char host[RPC_HOST_MAX];
 };

@@ -87,6 +87,7 @@ static const struct {
 } rules_slots[] = {
 	{"header", RULES_SLOT_HEADER}, {"basic", RULES_SLOT_BASIC}, {"query", RULES_SLOT_QUERY},
 	{"path", RULES_SLOT_PATH},     {"body", RULES_SLOT_BODY},   {"client_cert", RULES_SLOT_CERT},
+	{"proxy", RULES_SLOT_PROXY},
 };
 
 int rules_slot_of(const char *word)
@@ -666,11 +667,23 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 	rule = rules_find(r, host, port, &why);
 	if (!rule || rule->mode != RULES_INSPECT)
 		return REASON_SECRET_HOST;
-	if ((slot & (slot - 1)) || !(slot & rules_secret_slots(s)))
+	if ((slot & (slot - 1)) || slot == RULES_SLOT_PROXY || !(slot & rules_secret_slots(s)))
 		return REASON_SECRET_SLOT;
 	if (slot == RULES_SLOT_CERT && strcmp(rule->client_cert, name) != 0)
 		return REASON_SECRET_SLOT;
 	return REASON_NONE;
+}
+
+bool rules_secret_for_proxy(const struct rules *r, const char *name, const char *host, uint16_t port)
+{
+	const struct rules_secret *s = rules_secret(r, name);
+	uint32_t i = 0;
+
+	if (!s || s->kind != KIND_VALUE || s->slots != RULES_SLOT_PROXY || !port_bound(s, port))
+		return false;
+	while (i < s->host_count && !rules_host_match(s->hosts[i], host))
+		i++;
+	return i < s->host_count;
 }
 
 enum reason rules_secret_may_in(const struct rules *r, const char *name, const char *host, uint16_t port,

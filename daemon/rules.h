@@ -66,11 +66,12 @@ enum rules_slot {
 	RULES_SLOT_PATH = 1 << 3,
 	RULES_SLOT_BODY = 1 << 4,
 	RULES_SLOT_CERT = 1 << 5, /* certificate and key that we show the upstream; alone, if at all */
+	RULES_SLOT_PROXY = 1 << 6, /* password for upstream.proxy of the configuration; alone, and in no request of an agent */
 	RULES_SLOT_SIGN = 1 << 15, /* of no document: kind aws, which signs the request as a whole */
 };
 #define RULES_SLOTS_DEFAULT (RULES_SLOT_HEADER | RULES_SLOT_BASIC)
 #define RULES_SLOTS_ALL 31u   /* those of a request */
-#define RULES_SLOTS_KNOWN 63u
+#define RULES_SLOTS_KNOWN 127u
 
 /* What becomes of a credential in a request that is neither ours nor a reference. */
 enum rules_foreign { RULES_FOREIGN_WARN = 0, RULES_FOREIGN_OFF = 1, RULES_FOREIGN_REFUSE = 2 };
@@ -215,6 +216,9 @@ enum reason rules_secret_may(const struct rules *r, const char *name, const char
 
 /* The same for one request: also SECRET_PATH, by the secret's own methods and paths. path: normalised, without
  * query; NULL when it does not normalise: then a secret with paths goes nowhere. */
+/* Is it the password for a corporate proxy at this host and port: bound there, in slot proxy. No rule is asked: no agent
+ * goes there. */
+bool rules_secret_for_proxy(const struct rules *r, const char *name, const char *host, uint16_t port);
 enum reason rules_secret_may_in(const struct rules *r, const char *name, const char *host, uint16_t port,
 				enum rules_slot slot, const char *method, const char *path);
 

@@ -617,9 +617,11 @@ static int bind_of(const struct rules *r, const struct rules_secret *in, struct 
 		return err_set(e, -EINVAL, "a secret's name is A-Z, 0-9 and '_', does not begin with a digit, and "
 			       "has at most 128 bytes");
 	if (in->slots & ~RULES_SLOTS_KNOWN)
-		return err_set(e, -EINVAL, "a slot is one of basic, body, client_cert, header, path, query");
+		return err_set(e, -EINVAL, "a slot is one of basic, body, client_cert, header, path, proxy, query");
 	if ((in->slots & RULES_SLOT_CERT) && in->slots != RULES_SLOT_CERT)
 		return err_set(e, -EINVAL, "a secret with the slot client_cert has no other; its key is never sent");
+	if ((in->slots & RULES_SLOT_PROXY) && in->slots != RULES_SLOT_PROXY)
+		return err_set(e, -EINVAL, "a secret with the slot proxy has no other; agents do not send it");
 	if (in->host_count > RULES_BIND_HOSTS_MAX)
 		return err_set(e, -E2BIG, "%u hosts are too many; a secret goes to at most %d", in->host_count,
 			       RULES_BIND_HOSTS_MAX);
@@ -895,7 +897,7 @@ static int slots_read(const json_t *list, uint32_t *ret, struct err *e)
 		int slot = rules_slot_of(jdoc_at(list, i));
 
 		if (!slot)
-			return err_set(e, -EINVAL, "slot %s is none of basic, body, client_cert, header, path, query",
+			return err_set(e, -EINVAL, "slot %s is none of basic, body, client_cert, header, path, proxy, query",
 				       jdoc_show(jdoc_at(list, i), show));
 		slots |= (uint32_t)slot;
 	}
@@ -1289,7 +1291,7 @@ static void put_secret_more(struct wr *w, const struct rules_secret *s)
 
 static void put_secret(struct wr *w, const struct rules_secret *s)
 {
-	static const char *const slots[] = {"basic", "body", "client_cert", "header", "path", "query"};
+	static const char *const slots[] = {"basic", "body", "client_cert", "header", "path", "proxy", "query"};
 	const char *comma = "";
 
 	put_field(w, "{\"name\":", s->name);

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "h2back.h"
+#include "hop.h"
 #include "origin.h"
 
 #include <netinet/in.h>
@@ -25,7 +26,6 @@
 
 /* A server ends a connection with its response, which says so, or after some silence, and none counts that in less. */
 #define UPSTREAM_FRESH_MS   50
-#define UPSTREAM_REPLY_MAX  4096 /* a proxy's answer to CONNECT */
 #define UPSTREAM_BUCKETS    256
 #define UPSTREAM_SESSIONS   256
 #define UPSTREAM_HINTS      1024
@@ -37,11 +37,14 @@ struct upstream_dial {
 	uint32_t count, next;
 	uint64_t next_ms;
 	uint16_t port;
-	/* through a proxy: addrs has the proxy's address alone, and these are what it is asked for */
+	/* through a proxy: addrs has the proxy's addresses alone, and these are what it is asked for */
 	bool proxied;
+	bool unknown;	 /* its name has not been resolved yet, nor asked for */
+	struct upstream *of;
+	struct ask ask;	 /* where the proxy is; its password */
 	uint8_t targets[RPC_ADDRS_MAX][16];
 	uint32_t target_count, target;
-	char reply[UPSTREAM_REPLY_MAX];
+	char reply[HOP_REPLY_MAX];
 	size_t reply_len;
 };
 
@@ -62,6 +65,7 @@ struct upstreams {
 	uint8_t kind;
 	struct tls_ctx *tls;
 	const struct config *config; /* NULL: no proxy */
+	struct channel *resolver, *keeper;
 	struct slots slots;
 	struct upstream_list dialling, idle;
 	uint32_t idle_count;
@@ -262,6 +266,8 @@ static void upstream_close_tries(struct upstream *u)
 static void upstream_dial_free(struct upstream *u)
 {
 	upstream_close_tries(u);
+	if (u->dial)
+		ask_cancel(&u->dial->ask);
 	free(u->dial);
 	u->dial = NULL;
 }
@@ -485,9 +491,11 @@ static void upstream_start(struct upstream *u)
 
 /* ---- through a proxy ---- */
 
-void upstreams_through(struct upstreams *p, const struct config *c)
+void upstreams_through(struct upstreams *p, const struct config *c, struct channel *resolver, struct channel *keeper)
 {
 	p->config = c;
+	p->resolver = resolver;
+	p->keeper = keeper;
 }
 
 /* If the host is to be reached so: the proxy is what is dialled. */
@@ -501,27 +509,121 @@ static void upstream_by_proxy(struct upstream *u, struct upstream_dial *d)
 	d->proxied = true;
 	memcpy(d->targets, d->addrs, sizeof(d->targets));
 	d->target_count = d->count;
+	d->unknown = c->http_proxy_host[0] != '\0';
 	memcpy(d->addrs[0], c->http_proxy.addr, sizeof(d->addrs[0]));
-	d->count = 1;
+	d->count = d->unknown ? 0 : 1;
 	d->port = c->http_proxy.port;
 }
 
-/* The judged address is asked for, not the name: the proxy must not resolve it to another. */
-static void upstream_ask_proxy(struct upstream *u)
+/* Whatever the resolver said: what no rule could open is not dialled. */
+static bool upstream_proxy_ok(const struct config *c, const struct rpc_resolved *r)
 {
-	char addr[ORIGIN_TEXT_MAX], text[2 * ORIGIN_TEXT_MAX + 80];
-	const uint8_t *to = u->dial->targets[u->dial->target];
-	bool v6 = !origin_is_v4(to);
-	int n;
+	uint32_t i;
 
-	(void)origin_text(to, addr);
-	n = snprintf(text, sizeof(text), "CONNECT %s%s%s:%u HTTP/1.1\r\nHost: %s%s%s:%u\r\n\r\n", v6 ? "[" : "", addr,
-		     v6 ? "]" : "", u->key.port, v6 ? "[" : "", addr, v6 ? "]" : "", u->key.port);
+	for (i = 0; i < r->count; i++)
+		if (origin_special(c, r->addr[i]) && !origin_openable(r->addr[i], false))
+			return false;
+	return true;
+}
+
+static const char *upstream_proxy_lost(int rc)
+{
+	switch (rc) {
+	case 0:
+		return "the proxy does not answer";
+	case -ENOENT:
+		return "the proxy's name is not found";
+	case -EACCES:
+		return "the proxy's name leads to a special address";
+	default:
+		return "no answer about the proxy's name";
+	}
+}
+
+static void upstream_on_proxy_found(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct upstream_dial *d = (struct upstream_dial *)((char *)a - offsetof(struct upstream_dial, ask));
+	struct upstream *u = d->of;
+	const struct rpc_resolved *r = body;
+
+	(void)tail;
+	(void)tail_len;
+	if (rc == 0 && !upstream_proxy_ok(u->pool->config, r))
+		rc = -EACCES;
+	if (rc == 0) {
+		d->count = r->count;
+		upstream_take_turns(r->addr, d);
+		if (upstream_next(u))
+			return;
+	}
+	upstream_fail(u, REASON_UPSTREAM_CONNECT, upstream_proxy_lost(rc));
+	u->fn(u->owner);
+}
+
+/* Begins to dial, or goes on. False: nothing is under way. */
+static bool upstream_go(struct upstream *u)
+{
+	struct upstream_dial *d = u->dial;
+
+	if (!d->unknown)
+		return upstream_next(u);
+	d->unknown = false;
+	return ask_share(&d->ask, u->pool->resolver, RPC_RESOLVE_PROXY, 0, upstream_on_proxy_found) == 0;
+}
+
+static void upstream_ask_proxy(struct upstream *u, const char *user, const uint8_t *password, size_t len)
+{
+	uint8_t text[HOP_REQUEST_MAX];
+	struct wr w = wr_of(text, sizeof(text));
+	int rc = hop_request(u->dial->targets[u->dial->target], u->key.port, user, password, len, &w);
+
 	u->state = UPSTREAM_PROXY;
 	u->dial->reply_len = 0;
-	if (send(u->side.fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) != n ||
-	    side_arm(&u->side, u->pool->loop, true) < 0)
+	if (rc < 0)
+		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is too long, or has control bytes");
+	else if (send(u->side.fd, text, w.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)w.len ||
+		 side_arm(&u->side, u->pool->loop, true) < 0)
 		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy does not take a request");
+	explicit_bzero(text, sizeof(text));
+}
+
+static void upstream_on_password(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
+{
+	struct upstream_dial *d = (struct upstream_dial *)((char *)a - offsetof(struct upstream_dial, ask));
+	struct upstream *u = d->of;
+
+	(void)body;
+	switch (rc) {
+	case 0:
+		upstream_ask_proxy(u, u->pool->config->http_proxy_user, tail, tail_len);
+		break;
+	case -ENOENT:
+		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is not there");
+		break;
+	case -EACCES:
+		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is not bound to it in slot proxy");
+		break;
+	default:
+		upstream_fail(u, rc == -ENOKEY ? REASON_VAULT_LOCKED : REASON_VAULT, "the proxy's password");
+	}
+	if (u->state == UPSTREAM_DEAD)
+		u->fn(u->owner);
+}
+
+/* The proxy is there: only now is its password read. */
+static void upstream_ask_password(struct upstream *u)
+{
+	struct rpc_proxy_password *q = &u->dial->ask.body.proxy_password;
+
+	u->state = UPSTREAM_PROXY;
+	memset(q, 0, sizeof(*q));
+	q->guard = u->key.guard;
+	q->port = u->key.port;
+	memcpy(q->host, u->key.host, sizeof(q->host));
+	if (side_arm(&u->side, u->pool->loop, true) < 0)
+		upstream_fail(u, REASON_INTERNAL, "epoll");
+	else if (ask_share(&u->dial->ask, u->pool->keeper, RPC_PROXY_PASSWORD, u->key.epoch, upstream_on_password) < 0)
+		upstream_fail(u, REASON_VAULT, "the proxy's password");
 }
 
 /* The proxy did not come through to this address: there may be another. */
@@ -544,18 +646,24 @@ static void upstream_next_target(struct upstream *u, const char *why)
 /* The head of its answer is whole. */
 static void upstream_proxy_says(struct upstream *u)
 {
-	const char *r = u->dial->reply;
-
-	if (strncmp(r, "HTTP/1.", 7) != 0 || (r[7] != '0' && r[7] != '1') || r[8] != ' ' || r[9] < '2' || r[9] > '5')
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy answers nonsense");
-	else if (r[9] == '2')
+	switch (hop_says(u->dial->reply)) {
+	case HOP_THROUGH:
 		upstream_start(u);
-	else if (r[9] == '5')
+		return;
+	case HOP_NEXT:
 		upstream_next_target(u, "the proxy cannot connect");
-	else if (strncmp(r + 9, "407", 3) == 0)
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy wants credentials");
-	else
+		return;
+	case HOP_CREDENTIALS:
+		upstream_fail(u, REASON_UPSTREAM_PROXY,
+			      u->pool->config->http_proxy_user[0] ? "the proxy refuses its credentials"
+								  : "the proxy wants credentials");
+		return;
+	case HOP_REFUSED:
 		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy refuses to connect");
+		return;
+	case HOP_NONSENSE:
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy answers nonsense");
+	}
 }
 
 /* Byte by byte: what comes after the head is not ours to take. */
@@ -591,10 +699,12 @@ static void upstream_connected(struct upstream *u, int *fd)
 	u->side.armed = EPOLLOUT;
 	u->side.watched = true;
 	upstream_close_tries(u);
-	if (u->dial->proxied)
-		upstream_ask_proxy(u);
-	else
+	if (!u->dial->proxied)
 		upstream_start(u);
+	else if (u->pool->config->http_proxy_user[0])
+		upstream_ask_password(u);
+	else
+		upstream_ask_proxy(u, "", NULL, 0);
 }
 
 void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len)
@@ -606,6 +716,11 @@ void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len)
 		upstream_fail(u, REASON_VAULT, "the client certificate is not PEM of a certificate and its key");
 	else
 		upstream_handshake(u);
+}
+
+static const char *upstream_silence(const struct upstream *u)
+{
+	return u->dial->proxied ? "the proxy does not answer" : "no address answered";
 }
 
 /* Asks all sockets under way what became of them. */
@@ -628,7 +743,7 @@ static void upstream_dialled(struct upstream *u)
 		failed = true;
 	}
 	if (failed && !upstream_next(u))
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, upstream_silence(u));
 }
 
 /* One of the same key that is being connected and may turn out to be shared. */
@@ -665,6 +780,7 @@ int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uin
 	u->dial = d;
 	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
 	memset(d->tries, 0xff, sizeof(d->tries));
+	d->of = u;
 	d->count = count < RPC_ADDRS_MAX ? count : RPC_ADDRS_MAX;
 	upstream_take_turns(addrs, d);
 	upstream_by_proxy(u, d);
@@ -676,8 +792,8 @@ int upstream_dial(struct upstreams *p, const struct upstream_key *key, const uin
 		return 0;
 	}
 	upstream_list(&p->dialling, u);
-	if (!upstream_next(u))
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+	if (!upstream_go(u))
+		upstream_fail(u, REASON_UPSTREAM_CONNECT, upstream_silence(u));
 	return 0;
 }
 
@@ -795,7 +911,10 @@ void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t e
 		break;
 	case UPSTREAM_PROXY:
 		side_event(&u->side, p->loop, events);
-		upstream_proxy_read(u);
+		if (u->dial->ask.on) /* nothing was asked of it yet */
+			upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy closed, or says too much");
+		else
+			upstream_proxy_read(u);
 		break;
 	case UPSTREAM_HANDSHAKE:
 		side_event(&u->side, p->loop, events);
@@ -827,10 +946,10 @@ int upstreams_sweep(struct upstreams *p, uint64_t now_ms)
 		struct upstream_dial *d = u->dial;
 
 		next = u->next;
-		if (u->state != UPSTREAM_DIAL || d->next == d->count)
+		if (u->state != UPSTREAM_DIAL || (d->next == d->count && !d->unknown))
 			continue;
-		if (now_ms >= d->next_ms && !upstream_next(u)) {
-			upstream_fail(u, REASON_UPSTREAM_CONNECT, "no address answered");
+		if (now_ms >= d->next_ms && !upstream_go(u)) {
+			upstream_fail(u, REASON_UPSTREAM_CONNECT, upstream_silence(u));
 			u->fn(u->owner);
 			continue;
 		}

@@ -14,6 +14,7 @@
 #ifndef UPSTREAM_H
 #define UPSTREAM_H
 
+#include "ask.h"
 #include "h2.h"
 #include "reason.h"
 #include "rpc.h"
@@ -90,9 +91,10 @@ int upstreams_new(struct loop *l, uint8_t kind, uint8_t kind_http2, struct tls_c
 		  uint32_t max, struct upstreams **ret) must_check;
 struct upstreams *upstreams_free(struct upstreams *p);
 /* From now on, what upstream.proxy of the configuration says: such upstreams are dialled by CONNECT of their judged
- * addresses, one after the other; TLS is with the host itself, verified as ever. c lives as long as p. */
+ * addresses, one after the other; TLS is with the host itself, verified as ever. The proxy's name, if it has one, is asked
+ * of the resolver for each connection, its password of the keeper when the proxy is connected. All live as long as p. */
 struct config;
-void upstreams_through(struct upstreams *p, const struct config *c);
+void upstreams_through(struct upstreams *p, const struct config *c, struct channel *resolver, struct channel *keeper);
 
 /* An idle connection of this key, or a stream on one, now the owner's; NULL: there is none. Ask upstream_alive() right
  * before it is used. */

@@ -1,4 +1,5 @@
-"""The way to upstreams: plain requests upgraded to TLS, client certificates, more CAs, a corporate proxy, two address families."""
+"""The way to upstreams: plain requests upgraded to TLS, client certificates, more CAs, a corporate proxy (by name and with a
+password: test_corporate.py), two address families."""
 
 import subprocess
 

@@ -265,11 +265,30 @@ static void refuses_what_does_not_fit(void **state)
 	refused(WITH("\"proxy\":{\"port\":8765}"), "are both 8765");
 #define UP(more) "{\"users\":{\"keeper\":4,\"proxy\":5,\"resolver\":6,\"holder\":7},\"upstream\":{\"ca_file\":\"/c\"," more "}}"
 	refused(UP("\"proxy\":\"https://192.0.2.10:3128\""), "is not a proxy");
-	refused(UP("\"proxy\":\"http://proxy.example.com:3128\""), "is not an address");
+	refused(UP("\"proxy\":\"http://proxy.example.com\""), "has no port");
+	refused(UP("\"proxy\":\"http://proxy.example.com:65536\""), "has no port");
+	refused(UP("\"proxy\":\"http://proxy:3128\""), "is no host");
+	refused(UP("\"proxy\":\"http://Proxy.example.com:3128\""), "lower case");
+	refused(UP("\"proxy\":\"http://*.example.com:3128\""), "is no host");
+	refused(UP("\"proxy\":\"http://proxy.example.com:3128/x\""), "has no port");
+	refused(UP("\"proxy\":\"http://proxy.example.com:3128\",\"proxy_user\":\"a\""), "one is missing");
+	refused(UP("\"proxy\":\"http://proxy.example.com:3128\",\"proxy_password\":\"w/P\""), "one is missing");
+	refused(UP("\"proxy_user\":\"a\",\"proxy_password\":\"w/P\""), "no upstream.proxy");
+#define LOGIN(user, secret) UP("\"proxy\":\"http://192.0.2.10:3128\",\"proxy_user\":" user ",\"proxy_password\":" secret)
+	refused(LOGIN("\"a:b\"", "\"w/P\""), "colon");
+	refused(LOGIN("\"a\\nb\"", "\"w/P\""), "control character");
+	refused(LOGIN("7", "\"w/P\""), "must be a string");
+	refused(LOGIN("\"a\"", "7"), "must be a string");
+	refused(LOGIN("\"a\"", "\"P\""), "with its workspace");
+	refused(LOGIN("\"a\"", "\"/P\""), "with its workspace");
+	refused(LOGIN("\"a\"", "\"w/\""), "with its workspace");
+	refused(LOGIN("\"a\"", "\"w/p\""), "with its workspace");
+	refused(LOGIN("\"a\"", "\"W/P\""), "names no workspace");
+#undef LOGIN
 	refused(UP("\"proxy\":\"http://192.0.2.10\""), "has no port");
 	refused(UP("\"proxy\":\"http://2001:db8::1\""), "has no port");
 	refused(UP("\"proxy\":\"http://192.0.2.10:0\""), "out of range");
-	refused(UP("\"proxy\":\"http://u:p@192.0.2.10:3128\""), "is not an address");
+	refused(UP("\"proxy\":\"http://u:p@192.0.2.10:3128\""), "has a user in it");
 	refused(UP("\"proxy\":7"), "must be a string");
 	refused(UP("\"no_proxy\":\"a.example.com\""), "must be a list");
 	refused(UP("\"no_proxy\":[\"localhost\"]"), "single label");
@@ -302,6 +321,7 @@ static void refuses_what_does_not_fit(void **state)
 static void who_goes_through_the_proxy(void **state)
 {
 	static const uint8_t public[16] = {[10] = 0xff, 0xff, 203, 1, 114, 9}, inside[16] = {[10] = 0xff, 0xff, 10, 1, 2, 3};
+	char buf[CONFIG_HOST_MAX];
 	struct config c;
 
 	(void)state;
@@ -318,8 +338,17 @@ static void who_goes_through_the_proxy(void **state)
 	assert_false(config_proxied(&c, "a.example.com", public));
 	assert_false(config_proxied(&c, "x.y.corp.example.com", public));
 	assert_false(config_proxied(&c, "b.example.com", inside));
+	assert_string_equal(config_proxy_host(&c, buf), "2001:db8::9");
 	c.http_proxy.port = 0;
 	assert_false(config_proxied(&c, "b.example.com", public));
+	good("{\"users\":{\"keeper\":4,\"proxy\":5,\"resolver\":6,\"holder\":7},\"upstream\":{\"ca_file\":\"/c\","
+	     "\"proxy\":\"http://proxy.corp.example:3128\",\"proxy_user\":\"al ice\",\"proxy_password\":\"corp-1/PROXY_PASSWORD\"}}", &c);
+	assert_string_equal(config_proxy_host(&c, buf), "proxy.corp.example");
+	assert_int_equal(c.http_proxy.port, 3128);
+	assert_string_equal(c.http_proxy_user, "al ice");
+	assert_string_equal(c.http_proxy_workspace, "corp-1");
+	assert_string_equal(c.http_proxy_secret, "PROXY_PASSWORD");
+	assert_true(config_proxied(&c, "b.example.com", public));
 }
 
 static void any_cut_or_flip_is_safe(void **state)

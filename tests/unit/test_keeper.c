@@ -136,7 +136,13 @@ static void wire(enum rpc_wire_kind kind, uint32_t index, int fd)
 
 static void start(void)
 {
-	struct config cfg = {.keeper_user = {KEEPER_UID, KEEPER_UID}, .debug = 1};
+	struct config cfg = {.keeper_user = {KEEPER_UID, KEEPER_UID},
+			     .debug = 1,
+			     .http_proxy.port = 3128,
+			     .http_proxy_host = "proxy.corp.example",
+			     .http_proxy_user = "alice",
+			     .http_proxy_workspace = "demo",
+			     .http_proxy_secret = "HOP"};
 	int pair[2];
 
 	assert_int_equal(rpc_pair(pair), 0);
@@ -190,7 +196,7 @@ static int set(const char *workspace, const char *name, const char *value)
 static char *document(uint64_t version, size_t *len)
 {
 	static const char *const hosts[] = {"api.stripe.com", "*.example.com"},
-				 *const tunnel[] = {"tunnel.example.org"};
+				 *const tunnel[] = {"tunnel.example.org"}, *const hop[] = {"proxy.corp.example"};
 	struct rules *r = rules_new("demo", 0, "2026-11-23T07:00:00Z");
 	struct rules_rule rule = {.host = "api.stripe.com", .port = 443};
 	char *text = NULL;
@@ -205,6 +211,7 @@ static char *document(uint64_t version, size_t *len)
 	assert_int_equal(rules_bind(r, "STRIPE_KEY", hosts, 1, RULES_SLOT_HEADER, &e), 0);
 	assert_int_equal(rules_bind(r, "UNSET_KEY", hosts, 2, RULES_SLOTS_ALL, &e), 0);
 	assert_int_equal(rules_bind(r, "TUNNEL_KEY", tunnel, 1, RULES_SLOT_HEADER, &e), 0);
+	assert_int_equal(rules_bind(r, "HOP", hop, 1, RULES_SLOT_PROXY, &e), 0);
 	assert_int_equal(rules_bind(r, "UNBOUND", NULL, 0, 0, &e), 0);
 	r->version = version;
 	if (rules_write(r, &text, len, &e) < 0)
@@ -497,6 +504,42 @@ static void test_credentials(void **state)
 	sync_boss();
 	assert_int_equal(credential(GUARD, "STRIPE_KEY", "api.stripe.com", 443, RULES_SLOT_HEADER),
 			 0);
+}
+
+static int proxy_password(uint64_t g, const char *host, uint16_t port)
+{
+	struct rpc_proxy_password q = {.guard = g, .port = port};
+
+	(void)snprintf(q.host, sizeof(q.host), "%s", host);
+	say(proxy, RPC_PROXY_PASSWORD, 8, &q, sizeof(q), -1);
+	assert_true(hear(proxy));
+	assert_int_equal(got.op, RPC_CREDENTIAL_VALUE);
+	return got.done.rc;
+}
+
+/* For a guard that may go somewhere, and for nobody else; as a credential of a request it does not exist. */
+static void test_proxy_password(void **state)
+{
+	uint64_t reads = vault_reads();
+
+	(void)state;
+	assert_int_equal(proxy_password(GUARD, "api.stripe.com", 443), -ENOENT); /* bound, and has no value */
+	assert_int_equal(set("demo", "HOP", "swordfish-of-the-proxy"), 0);
+	assert_true(hear(proxy));
+	assert_int_equal(got.op, RPC_FORMER);
+	assert_int_equal(proxy_password(0, "api.stripe.com", 443), -EACCES);
+	assert_int_equal(proxy_password(GUARD + 1, "api.stripe.com", 443), -EACCES);
+	assert_int_equal(proxy_password(GUARD, "api.stripe.com", 444), -EACCES);
+	assert_int_equal(proxy_password(GUARD, "attacker.example.org", 443), -EACCES);
+	assert_int_equal(proxy_password(GUARD, "proxy.corp.example", 3128), -EACCES);
+	assert_int_equal(credential(GUARD, "HOP", "proxy.corp.example", 3128, RULES_SLOT_PROXY), -EACCES);
+	assert_int_equal(credential(GUARD, "HOP", "api.stripe.com", 443, RULES_SLOT_PROXY), -EACCES);
+	assert_int_equal(credential(GUARD, "HOP", "api.stripe.com", 443, RULES_SLOT_HEADER), -EACCES);
+	assert_int_equal(vault_reads(), reads);
+	assert_int_equal(proxy_password(GUARD, "api.stripe.com", 443), 0);
+	assert_string_equal((char *)got.tail, "swordfish-of-the-proxy");
+	assert_int_equal(proxy_password(GUARD, "tunnel.example.org", 443), 0);
+	assert_int_equal(vault_reads(), reads + 2);
 }
 
 static void test_leaves(void **state)
@@ -1088,7 +1131,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_before_init), cmocka_unit_test(test_init),
 		cmocka_unit_test(test_secrets),     cmocka_unit_test(test_documents),
-		cmocka_unit_test(test_credentials), cmocka_unit_test(test_leaves),
+		cmocka_unit_test(test_credentials), cmocka_unit_test(test_proxy_password),
+		cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_bad_proxies), cmocka_unit_test(test_audit_keys),
 		cmocka_unit_test(test_again),       cmocka_unit_test(test_lock),
 		cmocka_unit_test(test_backup),      cmocka_unit_test(test_directory),

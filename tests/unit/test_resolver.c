@@ -373,6 +373,7 @@ static void tell_config(uint16_t port, enum config_unlisted unlisted)
 		.dns_ttl_min = 5, .dns_ttl_max = 300, .dns_lease_grace = 60, .dns_count = 1, .dns_unlisted = unlisted};
 
 	c.resolver_user = (struct config_user){NOBODY, NOBODY};
+	(void)strcpy(c.http_proxy_host, "priv.example.com");
 	c.dns[0].port = port;
 	memcpy(c.dns[0].addr, (uint8_t[16]){[10] = 0xff, 0xff, 127, 0, 0, 1}, 16);
 	tell(RPC_CONFIG, &c, sizeof(c), -1);
@@ -816,6 +817,32 @@ static struct rpc_resolved resolve(uint64_t guard, const char *host, uint16_t po
 	return t.resolved;
 }
 
+/* Where the corporate proxy is: at a private address, which the same name's rule does not open to a guard, before or
+ * after; nothing is leased for it, and what was found is kept. */
+static void test_resolve_proxy(void **state)
+{
+	uint64_t end = loop_now_ms() + 3000;
+	uint32_t i;
+
+	(void)state;
+	assert_int_equal(resolve(GUARD, "priv.example.com", 443).rc, -EACCES);
+	t.leases = 0;
+	for (i = 1; i <= 3; i++) {
+		t.asked = i == 3 ? 0 : t.asked;
+		assert_int_equal(rpc_send(t.proxy, RPC_RESOLVE_PROXY, 50000 + i, NULL, 0, NULL, 0, -1), 0);
+		while (t.resolved_id != 50000 + i && loop_now_ms() < end)
+			(void)pump(-1, NULL, 5);
+		assert_int_equal(t.resolved_id, 50000 + i);
+		assert_int_equal(t.resolved.rc, 0);
+		assert_int_equal(t.resolved.count, 2);
+		assert_int_equal(t.resolved.addr[0][12], 10);
+		assert_in_range(t.resolved.ttl, 1, 300);
+	}
+	assert_int_equal(t.asked, 0);
+	assert_int_equal(t.leases, 0);
+	assert_int_equal(resolve(GUARD, "priv.example.com", 443).rc, -EACCES);
+}
+
 static void test_resolve(void **state)
 {
 	struct rpc_resolved a;
@@ -1041,6 +1068,7 @@ int main(void)
 		cmocka_unit_test(test_big),          cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_tcp_bad),      cmocka_unit_test(test_tcp_many),
 		cmocka_unit_test(test_leases),       cmocka_unit_test(test_resolve),
+		cmocka_unit_test(test_resolve_proxy),
 		cmocka_unit_test(test_flood),        cmocka_unit_test(test_other_guard),
 		cmocka_unit_test(test_bad_proxy),    cmocka_unit_test(test_proxy_flood),
 		cmocka_unit_test(test_silent),       cmocka_unit_test(test_bad_boss),

@@ -798,7 +798,7 @@ static void changes(void **state)
 	assert_int_equal(rules_bind(r, "NEW", bad_hosts, 2, RULES_SLOTS_ALL, &e), -EINVAL);
 	assert_int_equal(rules_secret(r, "NEW")->host_count, 1);
 	assert_int_equal(rules_bind(r, "new", hosts_in, 1, 1, &e), -EINVAL);
-	assert_int_equal(rules_bind(r, "NEW", hosts_in, 1, 64, &e), -EINVAL);
+	assert_int_equal(rules_bind(r, "NEW", hosts_in, 1, 128, &e), -EINVAL);
 	assert_int_equal(rules_bind(r, "NEW", hosts_in, 65, 1, &e), -E2BIG);
 	assert_int_equal(rules_bind(r, "NEW", NULL, 0, 0, &e), 0);
 	assert_int_equal(rules_secret_may(r, "NEW", "new.example.com", 443, RULES_SLOT_HEADER), REASON_SECRET_HOST);
@@ -871,7 +871,29 @@ static void refuses_options(void **state)
 	refused(H "\"client_cert\":\"C\"}," H "\"methods\":[\"GET\"]}", "", "has client_cert C");
 	refused(H "\"methods\":[\"GET\"]}," H "\"methods\":[\"PUT\"],\"client_cert\":\"C\"}", "", "no client_cert");
 	refused("", "{\"name\":\"C\",\"hosts\":[],\"slots\":[\"client_cert\",\"header\"]}", "no other");
+	refused("", "{\"name\":\"C\",\"hosts\":[],\"slots\":[\"proxy\",\"query\"]}", "no other");
 #undef H
+}
+
+/* The password of a corporate proxy: for that host and port, and for no request. */
+static void for_the_proxy(void **state)
+{
+	auto_(rules) struct rules *r = parsed(
+		"{\"format\":1,\"workspace\":\"demo\",\"version\":3,\"created\":\"2026-11-23T07:00:00Z\",\"owner\":0,\"rules\":["
+		"{\"host\":\"proxy.corp.example\",\"port\":3128,\"mode\":\"inspect\",\"methods\":[],\"paths\":[],\"private\":false}],"
+		"\"secrets\":[{\"name\":\"H\",\"hosts\":[\"proxy.corp.example\"],\"slots\":[\"header\"]},"
+		"{\"name\":\"P\",\"hosts\":[\"10.1.2.3\",\"proxy.corp.example\"],\"slots\":[\"proxy\"]}]}\n", true);
+
+	(void)state;
+	assert_true(rules_secret_for_proxy(r, "P", "proxy.corp.example", 3128));
+	assert_true(rules_secret_for_proxy(r, "P", "10.1.2.3", 8080));
+	assert_false(rules_secret_for_proxy(r, "P", "10.1.2.4", 8080));
+	assert_false(rules_secret_for_proxy(r, "P", "x.proxy.corp.example", 3128));
+	assert_false(rules_secret_for_proxy(r, "H", "proxy.corp.example", 3128));
+	assert_false(rules_secret_for_proxy(r, "NONE", "proxy.corp.example", 3128));
+	assert_int_equal(rules_secret_may(r, "P", "proxy.corp.example", 3128, RULES_SLOT_PROXY), REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "P", "proxy.corp.example", 3128, RULES_SLOT_HEADER), REASON_SECRET_SLOT);
+	assert_int_equal(rules_secret_may(r, "H", "proxy.corp.example", 3128, RULES_SLOT_HEADER), REASON_NONE);
 }
 
 static void full(void **state)
@@ -940,7 +962,7 @@ int main(void)
 		cmocka_unit_test(secrets_may),
 		cmocka_unit_test(changes),
 		cmocka_unit_test(options_of_a_rule),
-		cmocka_unit_test(refuses_options),
+		cmocka_unit_test(for_the_proxy), cmocka_unit_test(refuses_options),
 		cmocka_unit_test(full), cmocka_unit_test(unix_peers),
 	};
 
