@@ -44,8 +44,8 @@ PROXY    += literal foreign prints
 KEEPER   += keeper_prints
 # What signs and mints.
 SHARED   += kind template sigv4
-PROXY    += awschunk resign errand
-KEEPER   += tokenreq tokenresp keeper_token parts jwt hmac keeper_read keeper_sign
+PROXY    += awschunk resign errand httpdate
+KEEPER   += tokenreq tokenclock tokenresp keeper_token parts jwt hmac keeper_read keeper_sign
 CLI_USES := http1 hello kind template err log fdio rules rulesdoc reason audit origin sign
 
 # What opens the vault.

@@ -3,6 +3,7 @@
 #include "errand.h"
 
 #include "body.h"
+#include "httpdate.h"
 #include "judge.h"
 #include "log.h"
 #include "secret.h"
@@ -30,6 +31,7 @@ struct errand {
 	struct http1_scan scan;
 	bool headed;
 	int status;
+	int64_t date;
 	struct body body;
 	struct buf text; /* of the answer */
 };
@@ -82,7 +84,8 @@ static void errand_free(struct errand *e)
 /* The keeper hears how it ended. */
 static void errand_end(struct errand *e, int rc, enum reason why)
 {
-	struct rpc_token_reply r = {.number = e->o.number, .rc = rc, .status = e->status};
+	struct rpc_token_reply r = {
+		.number = e->o.number, .rc = rc, .status = e->status, .date = e->date};
 	size_t len = rc == 0 ? buf_len(&e->text) : 0;
 
 	e->state = ERRAND_OVER;
@@ -124,6 +127,7 @@ static bool errand_head(struct errand *e)
 		e->scan = (struct http1_scan){0};
 		e->status = h->status;
 		e->headed = h->status >= 200;
+		e->date = httpdate_of(h);
 		if (e->headed)
 			body_init(&e->body, m.framing, m.length, HTTP1_FRAMING_CLOSE);
 		buf_take(in, h->raw.len);

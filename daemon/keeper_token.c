@@ -9,6 +9,7 @@
 #include "keeper_read.h"
 #include "log.h"
 #include "parts.h"
+#include "tokenclock.h"
 #include "tokenreq.h"
 #include "tokenresp.h"
 
@@ -40,9 +41,14 @@ struct token {
 	uint8_t digest[32]; /* of kind and parameters */
 	struct secret *value;
 	uint32_t number;
-	uint64_t fetched_ms, refresh_ms, end_ms;
+	uint64_t fetched_ms;
+	struct tokenlife life;
+	struct tokenclock clock; /* of its authorization server */
 	enum token_state state;
 	bool abandoned;
+	bool again;         /* signed again, for the server's clock */
+	int64_t signed_for; /* the time in the request */
+	uint64_t asked_boot_ms;
 	struct rpc_credential q; /* who set the exchange off */
 	uint32_t proxy, order;
 	uint16_t gen;
@@ -54,6 +60,11 @@ struct token {
 	struct token_waiter *waiters;
 	struct keeper_read read;
 };
+
+static int64_t wall_s(void)
+{
+	return (int64_t)(loop_wall_ns() / 1000000000);
+}
 
 /* ---- answers ---- */
 
@@ -105,7 +116,7 @@ static int token_wait(struct token *t, uint32_t peer, uint32_t id)
 static void token_drop(struct token *t)
 {
 	t->value = secret_free(t->value);
-	t->refresh_ms = t->end_ms = 0;
+	t->life = (struct tokenlife){0};
 }
 
 static void token_idle(struct token *t)
@@ -113,7 +124,7 @@ static void token_idle(struct token *t)
 	tokenresp_done(&t->fresh);
 	t->stored = secret_free(t->stored);
 	t->state = TOKEN_IDLE;
-	t->abandoned = false;
+	t->abandoned = t->again = false;
 }
 
 static void token_failed(struct token *t, int rc, const char *why)
@@ -138,7 +149,6 @@ static void token_taken(struct token *t)
 	struct rules **doc = keeper_doc(t->k, t->workspace);
 	const struct rules_secret *s = doc ? rules_secret(*doc, t->name) : NULL;
 	struct secret *copy = NULL;
-	uint64_t now = t->k->loop.now_ms, life = t->fresh.life_s * 1000ULL;
 
 	if (t->abandoned || !s) {
 		token_failed(t, -ECANCELED, "the secret has changed meanwhile");
@@ -151,10 +161,8 @@ static void token_taken(struct token *t)
 	token_drop(t);
 	t->value = take(t->fresh.token);
 	t->number = ++t->k->token_number;
-	t->fetched_ms = now;
-	/* A tenth of its life, at most half a minute, is left for clocks and for the request's way. */
-	t->end_ms = now + life - (life / 10 < 30000 ? life / 10 : 30000);
-	t->refresh_ms = now + life - (life / 4 < 180000 ? life / 4 : 180000);
+	t->fetched_ms = t->k->loop.now_ms;
+	t->life = tokenlife_of(t->asked_boot_ms, t->fresh.life_s);
 	t->failures = 0;
 	t->retry_ms = 0;
 	token_idle(t);
@@ -252,7 +260,8 @@ static int token_fly(struct token *t, const struct secret *request, const char *
 		return -EPIPE;
 	t->order = o.number;
 	t->state = TOKEN_FLYING;
-	t->deadline_ms = t->k->loop.now_ms + TOKEN_FLIGHT_MS;
+	if (!t->again)
+		t->deadline_ms = t->k->loop.now_ms + TOKEN_FLIGHT_MS;
 	return rpc_send(p->peer.fd, RPC_TOKEN_ORDER, 0, &o, sizeof(o), secret_view(request),
 			secret_len(request), -1);
 }
@@ -291,9 +300,10 @@ static void token_on_parts(struct keeper_read *r)
 			"its token URL is not at a host, in the allowlist, that it is bound to");
 	if (rc == 0)
 		rc = parts_open(kind, value, &parts, &e);
+	t->asked_boot_ms = loop_boot_ms();
+	t->signed_for = tokenclock_now(&t->clock, wall_s(), t->asked_boot_ms);
 	if (rc == 0)
-		rc = tokenreq_make(kind, params, &parts, (int64_t)(loop_wall_ns() / 1000000000),
-				   &request, &e);
+		rc = tokenreq_make(kind, params, &parts, t->signed_for, &request, &e);
 	if (rc == 0 && token_fly(t, request, params, kind) < 0)
 		rc = err_set(&e, -EPIPE, "the proxy that asked is gone");
 	if (rc < 0)
@@ -349,6 +359,7 @@ static void token_settle(struct token *t, const struct rules_secret *s)
 	t->abandoned = t->state != TOKEN_IDLE;
 	t->failures = 0;
 	t->retry_ms = 0;
+	t->clock = (struct tokenclock){0};
 	memcpy(t->digest, digest, sizeof(digest));
 }
 
@@ -356,20 +367,20 @@ int keeper_token(struct keeper *k, uint32_t peer, uint32_t id, const struct rpc_
 		 const struct rules_secret *s, const char *workspace)
 {
 	struct token *t = token_of(k, workspace, q->name, true);
-	uint64_t now = k->loop.now_ms;
+	uint64_t now = k->loop.now_ms, boot = loop_boot_ms();
 	bool good;
 
 	if (!t)
 		return -ENOMEM;
 	token_settle(t, s);
-	good = t->value && now < t->end_ms;
+	good = t->value && boot < t->life.end_ms;
 	if (good)
 		token_send(k, peer, k->proxies[peer].gen, id, t, 0);
 	else if (t->state == TOKEN_IDLE && now < t->retry_ms)
 		token_send(k, peer, k->proxies[peer].gen, id, t, t->failure);
 	else if (token_wait(t, peer, id) < 0)
 		token_send(k, peer, k->proxies[peer].gen, id, t, -ENETUNREACH);
-	if (t->state == TOKEN_IDLE && now >= t->retry_ms && (!good || now >= t->refresh_ms))
+	if (t->state == TOKEN_IDLE && now >= t->retry_ms && (!good || boot >= t->life.refresh_ms))
 		token_start(t, peer, q);
 	return 0;
 }
@@ -383,16 +394,55 @@ static struct token *token_flying(struct keeper *k, uint32_t peer, uint32_t orde
 	return t;
 }
 
+static bool token_asserts(enum kind kind)
+{
+	return kind == KIND_JWT_BEARER || kind == KIND_GITHUB_APP;
+}
+
+/* It was refused, perhaps since the server's clock is not ours: once more, by that clock. False: that is not it. */
+static bool token_again(struct token *t, enum kind kind)
+{
+	if (!token_asserts(kind) || t->again || t->abandoned ||
+	    !tokenclock_corrects(&t->clock, t->signed_for, wall_s(), loop_boot_ms()))
+		return false;
+	log_warn(
+		"the authorization server for %s of workspace %s refuses, and its clock is not this machine's; asked again by its clock",
+		t->name, t->workspace);
+	t->again = true;
+	t->state = TOKEN_READING;
+	keeper_read(t->k, &t->read, BACKEND_READ, t->workspace, t->name, NULL, token_on_parts);
+	return true;
+}
+
+static void token_refused(struct token *t, enum kind kind, const struct rpc_token_reply *q, int rc,
+			  const char *code)
+{
+	int64_t ahead = q->date ? q->date - wall_s() : 0;
+	char why[192], clock[80] = "";
+
+	if (token_asserts(kind) && q->date == 0)
+		(void)snprintf(clock, sizeof(clock),
+			       "; it tells no time: is this machine's clock right?");
+	else if (token_asserts(kind) && (ahead > TOKENCLOCK_NEAR_S || ahead < -TOKENCLOCK_NEAR_S))
+		(void)snprintf(clock, sizeof(clock), "; its clock is %lld s %s this machine's",
+			       (long long)(ahead < 0 ? -ahead : ahead),
+			       ahead < 0 ? "behind" : "ahead of");
+	(void)snprintf(why, sizeof(why), "the authorization server %s (HTTP %d%s%s)%s",
+		       rc == -EKEYREJECTED ? "refuses" : "does not give one", q->status,
+		       *code ? ", " : "", code, rc == -EKEYREJECTED ? clock : "");
+	token_failed(t, rc, why);
+}
+
 int keeper_token_reply(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_token_reply *q = m->body;
 	struct keeper *k = ctx;
 	struct token *t = token_flying(k, peer, q->number);
 	const char *params, *code = "";
-	char why[96];
+	enum kind kind;
 	int rc = q->rc;
 
-	if (rc > 0)
+	if (rc > 0 || q->date < 0 || q->date > TOKENCLOCK_MAX)
 		return -EPROTO;
 	if (!t) /* it took too long */
 		return 0;
@@ -405,13 +455,13 @@ int keeper_token_reply(void *ctx, uint32_t peer, struct rpc_msg *m)
 				     : "the authorization server cannot be reached");
 		return 0;
 	}
-	rc = tokenresp_parse(token_kind(t, &params), q->status, m->tail, m->tail_len,
-			     (int64_t)(loop_wall_ns() / 1000000000), &t->fresh, &code);
+	kind = token_kind(t, &params);
+	tokenclock_heard(&t->clock, q->date, loop_boot_ms());
+	rc = tokenresp_parse(kind, q->status, m->tail, m->tail_len, q->date ? q->date : wall_s(),
+			     &t->fresh, &code);
 	if (rc < 0) {
-		(void)snprintf(why, sizeof(why), "the authorization server %s (HTTP %d%s%s)",
-			       rc == -EKEYREJECTED ? "refuses" : "does not give one", q->status,
-			       *code ? ", " : "", code);
-		token_failed(t, rc, why);
+		if (rc != -EKEYREJECTED || !token_again(t, kind))
+			token_refused(t, kind, q, rc, code);
 		return 0;
 	}
 	if (!t->fresh.refresh || t->abandoned) {
@@ -455,6 +505,7 @@ void keeper_tokens_forget(struct keeper *k, const char *workspace, const char *n
 		t->abandoned = t->state != TOKEN_IDLE;
 		t->failures = 0;
 		t->retry_ms = 0;
+		t->clock = (struct tokenclock){0};
 	}
 }
 

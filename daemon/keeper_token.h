@@ -4,7 +4,8 @@
  *
  * One exchange is under way per secret, whoever asks; the others wait. A token is used until shortly before it expires
  * and fetched anew, beside that, some time before. A refresh token that comes with it is in its place, durably, before
- * the token is used. After a failure nothing is asked for a while that grows.
+ * the token is used. After a failure nothing is asked for a while that grows; but an assertion that is refused by a server
+ * whose clock is not ours is made once more, for its clock (tokenclock.h).
  *
  * The keeper opens no socket: the request is made here, whole, and sent by the proxy that asked, which judges the
  * endpoint like any other host (errand.h) and hands back the answer. Of all this the agent sees the token's place only.

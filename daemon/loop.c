@@ -25,6 +25,11 @@ uint64_t loop_now_ms(void)
 	return loop_clock(CLOCK_MONOTONIC) / 1000000;
 }
 
+uint64_t loop_boot_ms(void)
+{
+	return loop_clock(CLOCK_BOOTTIME) / 1000000;
+}
+
 uint64_t loop_wall_ns(void)
 {
 	return loop_clock(CLOCK_REALTIME);

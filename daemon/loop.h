@@ -47,6 +47,7 @@ void loop_forget(struct loop *l, int fd); /* before close, when the fd was dup'e
 int loop_run(struct loop *l) must_check;
 
 uint64_t loop_now_ms(void);  /* CLOCK_MONOTONIC */
+uint64_t loop_boot_ms(void); /* CLOCK_BOOTTIME: goes on while the machine sleeps */
 uint64_t loop_wall_ns(void); /* CLOCK_REALTIME */
 
 #endif

@@ -282,6 +282,8 @@ struct rpc_token_reply {
 	/* 0, -EACCES refused by the rules or the address, -EHOSTUNREACH, -ETIMEDOUT, -EBADMSG no HTTP, or too long */
 	int32_t rc;
 	int32_t status; /* of the response */
+	uint32_t pad;
+	int64_t date; /* its Date, seconds since 1970; 0: none */
 };
 
 struct rpc_token_stale {

@@ -61,19 +61,21 @@ static int64_t seconds_of(const char *s)
 static uint32_t life_of(enum kind k, const json_t *o, int64_t now)
 {
 	const json_t *v = json_object_get(o, "expires_in");
-	double life = TOKENRESP_LIFE_S;
+	double life = TOKENRESP_LIFE_S, most = TOKENRESP_LIFE_MAX_S;
 
 	if (k == KIND_GITHUB_APP) {
 		int64_t at = seconds_of(json_string_value(json_object_get(o, "expires_at")));
 
-		life = at < 0 ? TOKENRESP_LIFE_S : (double)(at - now);
+		/* One that has expired already was made by another clock than `now`. */
+		life = at <= now ? TOKENRESP_LIFE_S : (double)(at - now);
+		most = TOKENRESP_GITHUB_S;
 	} else if (json_is_number(v)) {
 		life = json_number_value(v);
 	} else if (json_is_string(v) &&
 		   strspn(json_string_value(v), "0123456789") == json_string_length(v)) {
 		life = atof(json_string_value(v)); /* some servers */
 	}
-	return life < 1 ? 1 : life > TOKENRESP_LIFE_MAX_S ? TOKENRESP_LIFE_MAX_S : (uint32_t)life;
+	return (uint32_t)(life < 1 ? 1 : life > most ? most : life);
 }
 
 static int granted(enum kind k, const json_t *o, int64_t now, struct tokenresp *ret)

@@ -4,7 +4,7 @@
 
 POST /token (client credentials, refresh token with rotation, JWT bearer), POST /app/installations/42/access_tokens,
 GET /api: 200 with a live token, 401 else. POST /_set: a JSON object changes how it behaves (life, fail, delay, body,
-status, revoke). GET /_log: what happened.
+status, revoke; ahead: seconds that its clock is ahead; date: whether it tells its time). GET /_log: what happened.
 """
 
 import base64
@@ -21,8 +21,13 @@ import urllib.parse
 
 PORT, CERT, KEY, PUBLIC = int(sys.argv[1]), *sys.argv[2:5]
 lock = threading.Lock()
-state = {"life": 3600, "delay": 0, "status": 0, "body": None, "refresh": "refresh-0", "rotate": False}
+state = {"life": 3600, "delay": 0, "status": 0, "body": None, "refresh": "refresh-0", "rotate": False, "ahead": 0,
+         "date": True}
 live, log = {}, {"token": [], "api": [], "refresh": []}
+
+
+def now():
+    return time.time() + state["ahead"]
 
 
 def unbase64(s):
@@ -39,8 +44,7 @@ def verified(jwt):
         subprocess.run(["openssl", "dgst", "-sha256", "-verify", PUBLIC, "-signature", f.name], check=True,
                        input=f"{head}.{claims}".encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     claims = json.loads(unbase64(claims))
-    now = time.time()
-    assert claims["iat"] <= now < claims["exp"] <= now + 600, "times"
+    assert claims["iat"] <= now() < claims["exp"] <= now() + 600, "times"
     return claims
 
 
@@ -49,6 +53,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(now())
+
+    def send_header(self, name, value):
+        if name != "Date" or state["date"]:
+            super().send_header(name, value)
 
     def say(self, status, body):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -84,7 +95,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         claims = verified(self.headers["Authorization"][7:])
         assert claims["iss"] == "Iv1.app", claims
         token = "ghs_" + secrets.token_hex(18)
-        return token, {"token": token, "expires_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + state["life"])),
+        return token, {"token": token, "expires_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now() + state["life"])),
                        "permissions": {"contents": "read"}, "repositories": [{"id": 1, "owner": {"login": "o"}}]}
 
     def do_POST(self):
@@ -108,6 +119,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     assert self.path == "/app/installations/42/access_tokens", self.path
                     token, answer = self.installation()
             except (AssertionError, ValueError, KeyError, subprocess.CalledProcessError) as e:
+                if self.path != "/token":
+                    return self.say(401, {"message": "'Issued at' claim ('iat') must be an Integer representing the time"})
                 return self.say(400, {"error": "invalid_grant", "error_description": repr(e)})
             live[token] = time.time() + state["life"]
             return self.say(200 if self.path == "/token" else 201, answer)

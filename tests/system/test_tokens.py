@@ -68,7 +68,7 @@ def value_of(lab, name):
 @pytest.fixture
 def fresh_secret(world):
     """Sets a secret anew, so that nothing is cached of it, with the server as it is at first."""
-    world.auth.set(life=3600, delay=0, status=0, body=None, refresh="refresh-0", rotate=False)
+    world.auth.set(life=3600, delay=0, status=0, body=None, refresh="refresh-0", rotate=False, ahead=0, date=True)
 
     def set_(name, as_=None):
         world.must("secrets", "set", "--workspace", "demo", as_ or name, "--kind", *PARAMS[name], "--host", "files.lab-host.com",
@@ -117,6 +117,89 @@ def test_expiry_and_refresh_before_it(world, fresh_secret):
         assert ask(world, "CC")[0] == 200
     assert 2 <= world.auth.asked() - before <= 5
     assert all(a["good"] for a in world.auth.log()["api"][-5:])
+
+
+@pytest.mark.parametrize("ahead", [-3600, -90, 90, 3600])
+@pytest.mark.parametrize("name", ["JWT", "GHAPP"])
+def test_clock_skew(world, fresh_secret, name, ahead):
+    """The authorization server's clock is not ours, and it is strict. What its Date says is learned from a refusal, and once."""
+    fresh_secret(name)
+    world.auth.set(ahead=ahead)
+    before = world.auth.asked()
+    for _ in range(2):
+        status, body, p = ask(world, name)
+        assert status == 200, (body, p.stderr)
+    # A minute and a half ahead is within the life of an assertion; whatever is behind by more than a minute is refused.
+    first = 1 if ahead == 90 else 2
+    assert world.auth.asked() == before + first
+    time.sleep(1.1)
+    world.auth.set(revoke=True)
+    assert [ask(world, name)[0] for _ in range(2)] == [401, 200]
+    assert world.auth.asked() == before + first + 1
+    if first == 2:
+        assert f"for {name} of workspace demo refuses, and its clock is not this machine's" in world.daemons[0].messages()
+
+
+def test_clock_skew_and_the_life_of_a_token(world, fresh_secret):
+    """GitHub says by its own clock when a token expires: neither kept for an hour too long, nor asked for again each time."""
+    for ahead, life, seconds, least, most in ((-3600, 3600, 1.5, 0, 0), (3600, 2, 3, 1, 4)):
+        fresh_secret("GHAPP")
+        world.auth.set(ahead=ahead, life=life)
+        assert ask(world, "GHAPP")[0] == 200
+        before = world.auth.asked()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert ask(world, "GHAPP")[0] == 200
+        assert least <= world.auth.asked() - before <= most, ahead
+
+
+def test_clock_skew_untold(world, fresh_secret):
+    """A server that does not tell its time: what the minute's allowance covers is good, the rest is refused, and said so."""
+    fresh_secret("JWT")
+    world.auth.set(ahead=-50, date=False)
+    assert ask(world, "JWT")[0] == 200
+    fresh_secret("JWT")
+    world.auth.set(ahead=-90, date=False)
+    before = world.auth.asked()
+    status, body, _ = ask(world, "JWT")
+    assert (status, reason(body)) == (502, "token_refused")
+    assert world.auth.asked() == before + 1
+    assert "it tells no time: is this machine's clock right?" in world.daemons[0].messages()
+    # No agent is told more than that it was refused.
+    assert "clock" not in body
+
+
+@pytest.mark.parametrize("ahead", [-7 * 86400, 7 * 86400])
+def test_clock_skew_too_far(world, fresh_secret, ahead):
+    """A time that is more than a day away is not believed: nothing is signed for it."""
+    fresh_secret("GHAPP")
+    world.auth.set(ahead=ahead)
+    before = world.auth.asked()
+    status, body, _ = ask(world, "GHAPP")
+    assert (status, reason(body)) == (502, "token_refused")
+    assert world.auth.asked() == before + 1
+    side = "behind" if ahead < 0 else "ahead of"
+    assert f"s {side} this machine's" in world.daemons[0].messages()
+
+
+def test_clock_skew_is_no_excuse_twice(world, fresh_secret):
+    """Refused for its time, asked again for the other, refused again: that is all."""
+    fresh_secret("JWT")
+    world.auth.set(ahead=-3600, status=400, body='{"error":"invalid_grant"}')
+    before = world.auth.asked()
+    status, body, _ = ask(world, "JWT")
+    assert (status, reason(body)) == (502, "token_refused")
+    assert world.auth.asked() == before + 2
+
+
+def test_clock_skew_and_concurrent_use(world, fresh_secret):
+    fresh_secret("JWT")
+    world.auth.set(ahead=3600, delay=0.3)
+    before = world.auth.asked()
+    p = world.agent("curl", "-sS", "-m", "25", "--parallel", "--parallel-immediate", "--parallel-max", "50", "-o", "/dev/null", "-w",
+                    "%{http_code}\n", "-H", "Authorization: Bearer agentsecrets://JWT", f"{HOST}/api?[1-50]")
+    assert p.stdout.split() == ["200"] * 50, p.stdout + p.stderr
+    assert world.auth.asked() == before + 2
 
 
 def test_401_then_refresh(world, fresh_secret):

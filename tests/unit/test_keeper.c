@@ -4,20 +4,30 @@
 #include "prints.h"
 #include "child.h"
 #include "fdio.h"
+#include "jwt.h"
+#include "loop.h"
 #include "rules.h"
 #include "sign.h"
 #include "vaultrec.h"
 
+#include <assert.h>
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sodium.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -30,6 +40,19 @@ static int dir = -1, boss = -1, proxy = -1;
 static pid_t keeper;
 static uint8_t vault_key[32], public_key[SIGN_PUBLIC_LEN];
 
+/* How far each clock is moved, in seconds, for the keeper too. */
+static int64_t *moved;
+static int (*real_clock)(clockid_t, struct timespec *);
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int rc = real_clock ? real_clock(id, ts) : -1;
+
+	if (rc == 0 && id >= 0 && id < 16)
+		ts->tv_sec += moved[id];
+	return rc;
+}
+
 /* An answer, as it came. */
 static struct answer {
 	uint16_t op;
@@ -39,6 +62,7 @@ static struct answer {
 	struct rpc_former note;
 	struct rpc_command_run run;
 	struct rpc_secret_ref ref;
+	struct rpc_token_order order;
 	uint8_t tail[RPC_TAIL_MAX + 1];
 	size_t tail_len;
 } got;
@@ -78,6 +102,11 @@ static bool hear(int sock)
 		assert_true((size_t)n >= body + sizeof(got.note));
 		memcpy(&got.note, buf + body, sizeof(got.note));
 		body += sizeof(got.note);
+		got.tail_len = (size_t)n - body;
+		memcpy(got.tail, buf + body, got.tail_len);
+	} else if (head.op == RPC_TOKEN_ORDER) {
+		memcpy(&got.order, buf + body, sizeof(got.order));
+		body += sizeof(got.order);
 		got.tail_len = (size_t)n - body;
 		memcpy(got.tail, buf + body, got.tail_len);
 	} else if (head.op == RPC_COMMAND_RUN) {
@@ -177,9 +206,9 @@ static int end(void)
 	return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int set(const char *workspace, const char *name, const char *value)
+static int set_as(const char *workspace, const char *name, enum kind kind, const char *value)
 {
-	struct rpc_secret_ref ref = {0};
+	struct rpc_secret_ref ref = {.kind = kind};
 	int fd[2], rc;
 
 	(void)snprintf(ref.workspace, sizeof(ref.workspace), "%s", workspace);
@@ -193,10 +222,19 @@ static int set(const char *workspace, const char *name, const char *value)
 	return rc;
 }
 
+static int set(const char *workspace, const char *name, const char *value)
+{
+	return set_as(workspace, name, KIND_VALUE, value);
+}
+
 static char *document(uint64_t version, size_t *len)
 {
 	static const char *const hosts[] = {"api.stripe.com", "*.example.com"},
 				 *const tunnel[] = {"tunnel.example.org"}, *const hop[] = {"proxy.corp.example"};
+	static const char *const cc_names[] = {"token_url"},
+				 *const cc_values[] = {"https://login.example.com/token"},
+				 *const app_names[] = {"api", "app_id", "installation_id"},
+				 *const app_values[] = {"https://api.example.com", "1", "2"};
 	struct rules *r = rules_new("demo", 0, "2026-11-23T07:00:00Z");
 	struct rules_rule rule = {.host = "api.stripe.com", .port = 443};
 	char *text = NULL;
@@ -213,6 +251,10 @@ static char *document(uint64_t version, size_t *len)
 	assert_int_equal(rules_bind(r, "TUNNEL_KEY", tunnel, 1, RULES_SLOT_HEADER, &e), 0);
 	assert_int_equal(rules_bind(r, "HOP", hop, 1, RULES_SLOT_PROXY, &e), 0);
 	assert_int_equal(rules_bind(r, "UNBOUND", NULL, 0, 0, &e), 0);
+	assert_int_equal(rules_bind(r, "CC", hosts + 1, 1, RULES_SLOT_HEADER, &e), 0);
+	assert_int_equal(rules_kind(r, "CC", KIND_OAUTH2_CLIENT, cc_names, cc_values, 1, &e), 0);
+	assert_int_equal(rules_bind(r, "APP", hosts + 1, 1, RULES_SLOT_HEADER, &e), 0);
+	assert_int_equal(rules_kind(r, "APP", KIND_GITHUB_APP, app_names, app_values, 3, &e), 0);
 	r->version = version;
 	if (rules_write(r, &text, len, &e) < 0)
 		fail_msg("%s", e.text);
@@ -1066,6 +1108,221 @@ static void test_command(void **state)
 	assert_int_equal(credential(STRIPE), 0); /* the vault's own again */
 }
 
+/* ---- tokens, with clocks that are moved ---- */
+
+/* What the keeper says next, news of former values aside. */
+static uint16_t next(void)
+{
+	do
+		assert_true(hear(proxy));
+	while (got.op == RPC_FORMER);
+	return got.op;
+}
+
+static uint16_t token(const char *name)
+{
+	struct rpc_credential q = {.guard = GUARD, .port = 443, .slot = RULES_SLOT_HEADER, .host = "api.example.com"};
+
+	(void)snprintf(q.name, sizeof(q.name), "%s", name);
+	say(proxy, RPC_CREDENTIAL, 5, &q, sizeof(q), -1);
+	return next();
+}
+
+/* Plays the authorization server, for the order that was heard last. */
+static void answers(int status, int64_t date, const char *body)
+{
+	struct rpc_token_reply r = {.number = got.order.number, .status = status, .date = date};
+
+	assert_int_equal(got.op, RPC_TOKEN_ORDER);
+	assert_int_equal(rpc_send(proxy, RPC_TOKEN_REPLY, 0, &r, sizeof(r), body, strlen(body), -1), 0);
+}
+
+static void is_token(uint16_t op, const char *want_value)
+{
+	assert_int_equal(op, RPC_CREDENTIAL_VALUE);
+	assert_int_equal(got.done.rc, 0);
+	assert_int_equal(got.tail_len, strlen(want_value));
+	assert_memory_equal(got.tail, want_value, got.tail_len);
+}
+
+static void is_refused(uint16_t op)
+{
+	assert_int_equal(op, RPC_CREDENTIAL_VALUE);
+	assert_int_equal(got.done.rc, -EKEYREJECTED);
+	assert_int_equal(got.tail_len, 0);
+}
+
+static int64_t wall(void)
+{
+	return (int64_t)(loop_wall_ns() / 1000000000);
+}
+
+/* The time that the assertion of an order was made for. */
+static int64_t made_for(void)
+{
+	static const char bearer[] = "\r\nAuthorization: Bearer ";
+	uint8_t claims[1024];
+	json_t *o;
+	int64_t at;
+	size_t n;
+	char *p;
+
+	assert_int_equal(got.op, RPC_TOKEN_ORDER);
+	p = strstr((char *)got.tail, bearer);
+	assert_non_null(p);
+	p = strchr(p + sizeof(bearer), '.') + 1;
+	assert_int_equal(sodium_base642bin(claims, sizeof(claims), p, (size_t)(strchr(p, '.') - p), NULL, &n, NULL,
+					   sodium_base64_VARIANT_URLSAFE_NO_PADDING), 0);
+	o = json_loadb((char *)claims, n, 0, NULL);
+	at = json_integer_value(json_object_get(o, "iat"));
+	assert_int_equal(json_integer_value(json_object_get(o, "exp")), at + 360);
+	json_decref(o);
+	return at + 60;
+}
+
+static void near(int64_t a, int64_t b)
+{
+	if (a < b - 3 || a > b + 3)
+		fail_msg("%lld, not %lld", (long long)a, (long long)b);
+}
+
+#define CC_TOKEN(value, life) "{\"access_token\":\"" value "\",\"expires_in\":" life "}"
+
+/* A token's life is that of no wall clock: it goes on while the machine sleeps, and no clock that is set moves it. */
+static void test_token_life(void **state)
+{
+	static const int64_t walls[] = {400000000, -400000000, 600, -600};
+	(void)state;
+
+	assert_int_equal(set_as("demo", "CC", KIND_OAUTH2_CLIENT, "{\"client_id\":\"a\",\"client_secret\":\"b\"}"), 0);
+	assert_int_equal(token("CC"), RPC_TOKEN_ORDER);
+	answers(200, 0, CC_TOKEN("one", "600"));
+	is_token(next(), "one");
+	for (size_t i = 0; i < ARRAY_SIZE(walls); i++) {
+		moved[CLOCK_REALTIME] = walls[i];
+		is_token(token("CC"), "one");
+	}
+	/* Asleep for most of its life: used, and another is fetched beside that. */
+	moved[CLOCK_BOOTTIME] += 500;
+	is_token(token("CC"), "one");
+	assert_int_equal(next(), RPC_TOKEN_ORDER);
+	/* The new one's life began when it was asked for. */
+	moved[CLOCK_BOOTTIME] += 3600;
+	answers(200, 0, CC_TOKEN("two", "3600"));
+	assert_int_equal(token("CC"), RPC_TOKEN_ORDER);
+	answers(200, 0, CC_TOKEN("three", "600"));
+	is_token(next(), "three");
+	/* Asleep for longer than it lives. */
+	moved[CLOCK_BOOTTIME] += 600;
+	assert_int_equal(token("CC"), RPC_TOKEN_ORDER);
+	answers(200, wall() - 86400000, CC_TOKEN("four", "600")); /* whatever time the server has */
+	is_token(next(), "four");
+	is_token(token("CC"), "four");
+	moved[CLOCK_REALTIME] = 0;
+}
+
+static const char *expires(int64_t at, const char *value)
+{
+	static char text[256];
+	char stamp[32];
+	time_t t = (time_t)at;
+
+	(void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
+	(void)snprintf(text, sizeof(text), "{\"token\":\"%s\",\"expires_at\":\"%s\"}", value, stamp);
+	return text;
+}
+
+static void app_key(void)
+{
+	EVP_PKEY *k = EVP_EC_gen("P-256");
+	BIO *b = BIO_new(BIO_s_mem());
+	char pem[512];
+	int n;
+
+	assert_int_equal(PEM_write_bio_PrivateKey(b, k, NULL, NULL, 0, NULL, NULL), 1);
+	n = BIO_read(b, pem, sizeof(pem) - 1);
+	assert_true(n > 0);
+	pem[n] = '\0';
+	assert_int_equal(set_as("demo", "APP", KIND_GITHUB_APP, pem), 0);
+	BIO_free(b);
+	EVP_PKEY_free(k);
+}
+
+/* A server whose clock is not ours says so when it refuses; the next assertion is for its time, and so are those after. */
+static void test_token_clock(void **state)
+{
+	int64_t there = wall() - 3600;
+	(void)state;
+
+	app_key();
+	assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+	near(made_for(), wall());
+	answers(401, there, "{\"message\":\"iat\"}");
+	assert_int_equal(next(), RPC_TOKEN_ORDER);
+	near(made_for(), there);
+	/* Its life is by that clock as well, and an hour at most. */
+	answers(201, there, expires(there + 1000, "five"));
+	is_token(next(), "five");
+	moved[CLOCK_BOOTTIME] += 700;
+	is_token(token("APP"), "five");
+	moved[CLOCK_BOOTTIME] += 300;
+	assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+	near(made_for(), there + 1000);
+	answers(201, there + 1000, expires(there + 1000 + 90000, "six"));
+	is_token(next(), "six");
+	/* Our clock is set, forwards and back: theirs is known all the same. */
+	for (int i = 0; i < 2; i++) {
+		moved[CLOCK_BOOTTIME] += 3600;
+		moved[CLOCK_REALTIME] = i ? -7200 : 7200;
+		assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+		near(made_for(), there + 1000 + (i + 1) * 3600);
+		answers(201, 0, "{\"token\":\"seven\"}"); /* for ten minutes, then */
+		is_token(next(), "seven");
+	}
+	moved[CLOCK_REALTIME] = 0;
+}
+
+/* Asked again once and no more, and for no time that is not to be believed. */
+static void test_token_clock_refused(void **state)
+{
+	static const int64_t off[] = {7200, 0, 10, -20, 3 * 86400, -3 * 86400, 1000000000, -1000000000};
+	static uint8_t scratch[RPC_BUF];
+	(void)state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
+		app_key(); /* of the server's clock too nothing is known then */
+		assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+		near(made_for(), wall());
+		answers(401, wall() + off[i], "{}");
+		if (i == 0) {
+			assert_int_equal(next(), RPC_TOKEN_ORDER);
+			answers(401, wall() - 7200, "{}");
+		}
+		is_refused(next());
+		is_refused(token("APP")); /* for a while, without another order */
+	}
+	app_key();
+	assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+	answers(401, 0, "{}"); /* it tells no time */
+	is_refused(next());
+	/* Kinds without a time in their request are not asked again. */
+	assert_int_equal(set_as("demo", "CC", KIND_OAUTH2_CLIENT, "{\"client_id\":\"a\",\"client_secret\":\"b\"}"), 0);
+	assert_int_equal(token("CC"), RPC_TOKEN_ORDER);
+	answers(401, wall() - 3600, "{}");
+	is_refused(next());
+	/* No Date is before 1970, or has five digits of a year: such a proxy broke the contract. */
+	for (int i = 0; i < 2; i++) {
+		app_key();
+		assert_int_equal(token("APP"), RPC_TOKEN_ORDER);
+		answers(401, i ? -1 : INT64_MAX, "{}");
+		assert_false(hear(proxy));
+		moved[CLOCK_MONOTONIC] += 13; /* its order has timed out */
+		proxy_new(0);
+	}
+	while (recv(proxy, scratch, sizeof(scratch), MSG_DONTWAIT) > 0) /* the new one was told all that is known */
+		;
+}
+
 static void test_gone(void **state)
 {
 	struct rpc_workspace w = named("demo", 3, 0);
@@ -1137,9 +1394,14 @@ int main(void)
 		cmocka_unit_test(test_again),       cmocka_unit_test(test_lock),
 		cmocka_unit_test(test_backup),      cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_helper),      cmocka_unit_test(test_command),
+		cmocka_unit_test(test_token_life),  cmocka_unit_test(test_token_clock),
+		cmocka_unit_test(test_token_clock_refused),
 		cmocka_unit_test(test_gone),        cmocka_unit_test(test_bad_boss),
 	};
 
+	real_clock = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+	moved = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert(real_clock && moved != MAP_FAILED);
 	if (geteuid() != 0) {
 		(void)fprintf(stderr, "skipped: the keeper changes its user, which needs root\n");
 		return 77;

@@ -1,5 +1,8 @@
 /* Token requests as they go out, answers of authorization servers as they come in, and HMAC messages. */
+#include "flush.h"
 #include "hmac.h"
+#include "httpdate.h"
+#include "tokenclock.h"
 #include "tokenreq.h"
 #include "tokenresp.h"
 
@@ -87,6 +90,13 @@ static void answers(void **state)
 	assert_int_equal(parsed(KIND_GITHUB_APP, 201, "{\"token\":\"ghs_x\",\"expires_at\":\"soon\"}", &t), 0);
 	assert_int_equal(t.life_s, TOKENRESP_LIFE_S);
 	tokenresp_done(&t);
+	/* By another clock it has expired already, or lives for longer than they do. */
+	assert_int_equal(parsed(KIND_GITHUB_APP, 201, "{\"token\":\"ghs_x\",\"expires_at\":\"2023-11-14T22:13:20Z\"}", &t), 0);
+	assert_int_equal(t.life_s, TOKENRESP_LIFE_S);
+	tokenresp_done(&t);
+	assert_int_equal(parsed(KIND_GITHUB_APP, 201, "{\"token\":\"ghs_x\",\"expires_at\":\"2023-11-14T23:13:21Z\"}", &t), 0);
+	assert_int_equal(t.life_s, TOKENRESP_GITHUB_S);
+	tokenresp_done(&t);
 }
 
 static void no_answers(void **state)
@@ -112,6 +122,106 @@ static void no_answers(void **state)
 	assert_string_equal(code, "invalid_grant");
 	assert_int_equal(tokenresp_parse(KIND_OAUTH2_CLIENT, 400, "{\"error\":\"my_secret_x\"}", 23, 0, &t, &code), -EKEYREJECTED);
 	assert_string_equal(code, ""); /* nothing that we do not know is shown */
+}
+
+/* A server's time goes on with the boot clock, whatever the wall clock does; used when it is neither near ours nor far. */
+static void server_clocks(void **state)
+{
+	static const int64_t off[] = {0, 30, -30, 86401, -86401, TOKENCLOCK_MAX - 1000000};
+	struct tokenclock c = {0};
+	(void)state;
+
+	assert_int_equal(tokenclock_now(&c, 1000000, 77), 1000000);
+	assert_false(tokenclock_corrects(&c, 1000000, 1000000, 77));
+	for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
+		tokenclock_heard(&c, 1000000 + off[i], 5000);
+		assert_int_equal(tokenclock_now(&c, 1000000, 5000), 1000000);
+		assert_false(tokenclock_corrects(&c, 1000000, 1000000, 5000));
+	}
+	for (int64_t by = -3600; by <= 3600; by += 7200) {
+		tokenclock_heard(&c, 1000000 + by, 5000);
+		assert_true(tokenclock_corrects(&c, 1000000, 1000000, 5000));
+		assert_false(tokenclock_corrects(&c, 1000000 + by, 1000000, 5000));
+		assert_int_equal(tokenclock_now(&c, 1000000, 5000), 1000000 + by);
+		assert_int_equal(tokenclock_now(&c, 1000000, 65999), 1000060 + by);
+		assert_int_equal(tokenclock_now(&c, 1000000 + 2 * by, 65999), 1000060 + by); /* ours was set */
+		tokenclock_heard(&c, 0, 70000); /* an answer without one */
+		assert_int_equal(tokenclock_now(&c, 1000000, 65999), 1000060 + by);
+	}
+	tokenclock_heard(&c, 1000031, 5000);
+	assert_int_equal(tokenclock_now(&c, 1000000, 5000), 1000031);
+	tokenclock_heard(&c, 1086400, 5000);
+	assert_int_equal(tokenclock_now(&c, 1000000, 5000), 1086400);
+}
+
+static void lives(void **state)
+{
+	struct tokenlife l;
+	(void)state;
+
+	l = tokenlife_of(1000, 3600);
+	assert_int_equal(l.refresh_ms, 1000 + 3420000);
+	assert_int_equal(l.end_ms, 1000 + 3570000);
+	l = tokenlife_of(1000, 10);
+	assert_int_equal(l.refresh_ms, 1000 + 7500);
+	assert_int_equal(l.end_ms, 1000 + 9000);
+}
+
+static int64_t date(const char *text)
+{
+	size_t len = strlen(text);
+
+	return httpdate_seconds((struct http1_slice){flush_copy(0, text, len), len});
+}
+
+static void dates(void **state)
+{
+	static const char good[] = "Sun, 06 Nov 1994 08:49:37 GMT";
+	static const char *const bad[] = {
+		"", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 UTC",
+		"Sun, 06 Now 1994 08:49:37 GMT", "Sun, 06 nov 1994 08:49:37 GMT", "Sun, 32 Nov 1994 08:49:37 GMT",
+		"Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT", "Sun,  6 Nov 1994 08:49:37 GMT",
+		"Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1969 08:49:37 GMT", "Sun, 06 ovD 1994 08:49:37 GMT",
+		"Thu, 01 Jan 1970 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT ",
+	};
+	char text[sizeof(good)];
+	(void)state;
+
+	assert_int_equal(date(good), 784111777);
+	assert_int_equal(date("Thu, 29 Feb 2024 23:59:59 GMT"), 1709251199);
+	assert_int_equal(date("Fri, 31 Dec 9999 23:59:59 GMT"), 253402300799);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (date(bad[i]) != 0)
+			fail_msg("%s", bad[i]);
+	for (size_t len = 0; len < sizeof(good) - 1; len++) {
+		memcpy(text, good, len);
+		text[len] = '\0';
+		assert_int_equal(date(text), 0);
+	}
+	for (size_t i = 0; i < 8 * (sizeof(good) - 1); i++) { /* any bit */
+		memcpy(text, good, sizeof(good));
+		text[i / 8] ^= (char)(1 << i % 8);
+		assert_true(date(text) >= 0);
+	}
+}
+
+static int64_t date_in(const char *fields)
+{
+	static struct http1_head h;
+	struct http1_scan scan = {0};
+	char text[256];
+	int n = snprintf(text, sizeof(text), "HTTP/1.1 401 No\r\n%s\r\n", fields);
+
+	assert_int_equal(http1_response(&scan, text, (size_t)n, &h), HTTP1_DONE);
+	return httpdate_of(&h);
+}
+
+static void dates_of_heads(void **state)
+{
+	(void)state;
+	assert_int_equal(date_in("dATE: Sun, 06 Nov 1994 08:49:37 GMT \r\nAge: 7\r\n"), 784111777);
+	assert_int_equal(date_in("Server: x\r\nX-Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), 0);
+	assert_int_equal(date_in("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), 0);
 }
 
 static const char *signed_with(const char *params, const char *key, const char *message)
@@ -170,7 +280,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests),	cmocka_unit_test(answers),	 cmocka_unit_test(no_answers),
-		cmocka_unit_test(hmac_vectors), cmocka_unit_test(hmac_messages),
+		cmocka_unit_test(hmac_vectors), cmocka_unit_test(hmac_messages), cmocka_unit_test(server_clocks),
+		cmocka_unit_test(lives),	cmocka_unit_test(dates),	 cmocka_unit_test(dates_of_heads),
 	};
 
 	parts_start();
