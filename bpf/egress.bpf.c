@@ -24,6 +24,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "maps.h"
 #include "policy.h"
 #include "report.h"
 
@@ -47,11 +48,9 @@ struct eg_socket {
 	__u64 pending; /* 1: the pending map may hold `tuple` for us */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
-	__type(key, __u64);
-	__type(value, struct eg_guard);
-} guards SEC(".maps");
+struct guards_map guards SEC(".maps");
+struct quota_map quota SEC(".maps");
+struct marks_map marks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -82,14 +81,6 @@ struct {
 	__type(value, struct eg_record);
 } pending SEC(".maps");
 
-/* Guard to the number of its records in `pending`; also the list of what is a guard. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, EG_GUARDS_MAX + 1); /* and the canary's */
-	__type(key, __u64);
-	__type(value, __u64);
-} quota SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -97,14 +88,6 @@ struct {
 	__type(key, struct eg_lease_key);
 	__type(value, struct eg_lease);
 } leases SEC(".maps");
-
-/* Which guard an adopted socket belongs to; what it accepts inherits that. (lsm.bpf.c asks, too.) */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, __u64);
-} marks SEC(".maps");
 
 #if ADOPT
 /* A guard's state as in `guards`, by its id: the attach point here is not the guard's. */
@@ -131,21 +114,8 @@ static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)
 }
 #else
 /* Unix sockets outside that a guard may reach: for unixsock.bpf.c and lsm.bpf.c. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, EG_UNIX_MAX);
-	__type(key, struct eg_unix_key);
-	__type(value, __u64);
-} exempt SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, EG_UNIX_MAX);
-	__type(key, struct eg_unix_path);
-	__type(value, __u64);
-} exempt_paths SEC(".maps");
+struct exempt_map exempt SEC(".maps");
+struct exempt_paths_map exempt_paths SEC(".maps");
 
 /* Never NULL. */
 static __always_inline const struct eg_guard *guard_of(struct bpf_sock *sk)

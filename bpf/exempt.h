@@ -9,21 +9,10 @@
 #ifndef EXEMPT_H
 #define EXEMPT_H
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, EG_UNIX_MAX);
-	__type(key, struct eg_unix_key);
-	__type(value, __u64);
-} exempt SEC(".maps");
+#include "maps.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, EG_UNIX_MAX);
-	__type(key, struct eg_unix_path);
-	__type(value, __u64);
-} exempt_paths SEC(".maps");
+struct exempt_map exempt SEC(".maps");
+struct exempt_paths_map exempt_paths SEC(".maps");
 
 /* The inode of a bound socket, as the map has it. */
 static __always_inline int exempt_inode(struct sock *peer, __u64 guard)

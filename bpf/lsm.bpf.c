@@ -28,6 +28,7 @@
 
 #define NULL ((void *)0)
 #include "kernel.h"
+#include "maps.h"
 #include "peers.h"
 #include "report.h"
 #include "exempt.h"
@@ -41,19 +42,8 @@
 #define CGROUP2_MAGIC 0x63677270
 #define BPFFS_MAGIC 0xcafe4a11
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, EG_GUARDS_MAX + 1);
-	__type(key, __u64);
-	__type(value, __u64);
-} quota SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, __u64);
-} marks SEC(".maps");
+struct quota_map quota SEC(".maps");
+struct marks_map marks SEC(".maps");
 
 /* ---- whose is it -------------------------------------------------------------------------------- */
 

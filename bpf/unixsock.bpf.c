@@ -24,6 +24,7 @@
 
 #define NULL ((void *)0)
 #include "kernel.h"
+#include "maps.h"
 #include "peers.h"
 #include "report.h"
 #include "exempt.h"
@@ -33,11 +34,7 @@
 
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
-	__type(key, __u64);
-	__type(value, struct eg_guard);
-} guards SEC(".maps");
+struct guards_map guards SEC(".maps");
 
 struct search {
 	__u64 guard; /* with the name a key of exempt_paths */
