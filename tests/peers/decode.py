@@ -1,34 +1,16 @@
 """An HTTPS server that decodes what it is sent as any server would, and writes it down: decode.py CERT KEY LOG ADDRESS PORT."""
 
 import base64
-import http.server
 import json
-import socketserver
-import ssl
 import sys
 import urllib.parse
+
+import https_server
 
 CERT, KEY, LOG, ADDRESS, PORT = sys.argv[1:]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def body(self):
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            data = b""
-            while True:
-                size = int(self.rfile.readline().split(b";")[0], 16)
-                data += self.rfile.read(size)
-                self.rfile.readline()
-                if not size:
-                    return data
-        want = int(self.headers.get("Content-Length", 0))
-        data = self.rfile.read(want)
-        if len(data) < want:
-            raise ConnectionError("the body was cut")
-        return data
-
+class Handler(https_server.Handler):
     def any(self):
         try:
             body = self.body()
@@ -59,17 +41,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_HEAD = any
 
-    def log_message(self, *_):
-        pass
 
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-
-server = Server((ADDRESS, int(PORT)), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(CERT, KEY)
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print("ready", flush=True)
-server.serve_forever()
+https_server.serve(ADDRESS, PORT, CERT, KEY, Handler)

@@ -12,12 +12,12 @@ secret key: `X-Signature: t=SECONDS,v1=HEX` over "SECONDS.METHOD.TARGET.BODY", o
 import base64
 import hashlib
 import hmac
-import http.server
 import json
-import ssl
 import sys
 import time
 import urllib.parse
+
+import https_server
 
 PORT, CERT, KEY, ID, SECRET = int(sys.argv[1]), *sys.argv[2:6]
 TOKEN = sys.argv[6] if len(sys.argv) > 6 else None
@@ -59,12 +59,7 @@ def canonical_query(query):
     return "&".join(f"{k}={v}" for k, v in sorted(pairs) if k != "X-Amz-Signature")
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
+class Handler(https_server.Handler):
     def verify(self):
         """The scope, time and signature of a request whose signature is right."""
         path, _, query = self.path.partition("?")
@@ -83,7 +78,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             payload = self.headers.get("X-Amz-Content-Sha256")
         who, date, region, service, _ = credential.split("/")
         if payload is None:
-            payload = hashlib.sha256(self.body).hexdigest()
+            payload = hashlib.sha256(self.sent).hexdigest()
         if who != ID:
             raise Refused(f"unknown access key id {who}")
         if token != TOKEN:
@@ -99,14 +94,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         key = signing_key(date, region, service)
         if not hmac.compare_digest(mac(key, text).hex(), given):
             raise Refused(f"signature; canonical request: {request!r}")
-        if len(payload) == 64 and payload != hashlib.sha256(self.body).hexdigest():
+        if len(payload) == 64 and payload != hashlib.sha256(self.sent).hexdigest():
             raise Refused("hash of the body")
         return key, time, scope, given, service, payload
 
     def chunks(self, key, time, scope, before, payload):
         """The payload of an aws-chunked body, each signature checked."""
         signed, trailer = "HMAC" in payload, payload.endswith("TRAILER")
-        data, at, out = self.body, 0, b""
+        data, at, out = self.sent, 0, b""
         while True:
             end = data.index(b"\r\n", at)
             size, _, signature = data[at:end].decode().partition(";chunk-signature=")
@@ -135,22 +130,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def hmac_ok(self):
         target, _, sig = self.path.partition("&sig=")
         if sig:
-            text = f"{self.command} {target} {hashlib.sha256(self.body).hexdigest()}"
+            text = f"{self.command} {target} {hashlib.sha256(self.sent).hexdigest()}"
             return urllib.parse.unquote(sig) == base64.b64encode(mac(SECRET.encode(), text)).decode()
         given = dict(f.split("=", 1) for f in self.headers.get("X-Signature", "t=0,v1=").split(","))
-        text = f"{given['t']}.{self.command}.{self.path}.{self.body.decode()}"
+        text = f"{given['t']}.{self.command}.{self.path}.{self.sent.decode()}"
         return abs(int(given["t"]) - time.time()) < 60 and given["v1"] == mac(SECRET.encode(), text).hex()
-
-    def read_body(self):
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            out = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                out += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-            return out
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def say(self, status, body=b"", **headers):
         self.send_response(status)
@@ -162,7 +146,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def answer(self):
-        self.body = self.read_body()
+        self.sent = self.body()
         if self.path == "/_log":
             return self.say(200, json.dumps(log).encode())
         if self.path.startswith("/_hmac"):
@@ -171,7 +155,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     "authorization": self.headers.get("Authorization"), "ok": False})
         try:
             key, time, scope, signature, service, payload = self.verify()
-            data = self.chunks(key, time, scope, signature, payload) if payload.startswith("STREAMING-") else self.body
+            data = self.chunks(key, time, scope, signature, payload) if payload.startswith("STREAMING-") else self.sent
         except (Refused, ValueError, KeyError, IndexError) as e:
             text = f"<Error><Code>SignatureDoesNotMatch</Code><Message>{type(e).__name__}: {e}</Message></Error>"
             return self.say(403, text.encode(), Content_Type="application/xml")
@@ -197,22 +181,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
 
-tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-tls.load_cert_chain(CERT, KEY)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def get_request(self):
-        s, a = super().get_request()
-        return tls.wrap_socket(s, server_side=True, do_handshake_on_connect=False), a
-
-    def handle_error(self, *args):
-        pass
-
-
-server = Server(("0.0.0.0", PORT), Handler)
-print("ready", flush=True)
-server.serve_forever()
+https_server.serve("0.0.0.0", PORT, CERT, KEY, Handler)

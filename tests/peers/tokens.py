@@ -8,16 +8,16 @@ status, revoke; ahead: seconds that its clock is ahead; date: whether it tells i
 """
 
 import base64
-import http.server
 import json
 import secrets
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.parse
+
+import https_server
 
 PORT, CERT, KEY, PUBLIC = int(sys.argv[1]), *sys.argv[2:5]
 lock = threading.Lock()
@@ -48,12 +48,7 @@ def verified(jwt):
     return claims
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
+class Handler(https_server.Handler):
     def date_time_string(self, timestamp=None):
         return super().date_time_string(now())
 
@@ -99,7 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                        "permissions": {"contents": "read"}, "repositories": [{"id": 1, "owner": {"login": "o"}}]}
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         if self.path == "/_set":
             with lock:
                 change = json.loads(body)
@@ -135,22 +130,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.say(200 if good else 401, {"you sent": token, "and": base64.b64encode(token.encode()).decode()})
 
 
-tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-tls.load_cert_chain(CERT, KEY)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def get_request(self):
-        s, a = super().get_request()
-        return tls.wrap_socket(s, server_side=True, do_handshake_on_connect=False), a
-
-    def handle_error(self, *args):
-        pass
-
-
-server = Server(("0.0.0.0", PORT), Handler)
-print("ready", flush=True)
-server.serve_forever()
+https_server.serve("0.0.0.0", PORT, CERT, KEY, Handler)

@@ -11,6 +11,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parent))
 
+import helpers  # noqa: E402
 import lab as lab_module  # noqa: E402
 
 
@@ -56,6 +57,14 @@ def fresh():
     yield made
     show(made)
     made.down()
+
+
+@pytest.fixture
+def stripe_log(world):
+    """The test sends one request to Stripe, which comes to it with the real key."""
+    before = world.requests(host="api.stripe.com")
+    yield before
+    helpers.one_request(world, before, "api.stripe.com", f"Bearer {world.keys['STRIPE_KEY']}")
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@ import base64
 import json
 import secrets
 import shlex
+import shutil
 import subprocess
 import urllib.parse
 
-from lab import PEERS, TRAPS, wait_for
+from lab import BUILD, PEERS, TRAPS, wait_for
 
 REF = "agentsecrets://STRIPE_KEY"
 AUTH = ("-H", f"Authorization: Bearer {REF}")
 STRIPE = "https://api.stripe.com/v1/invoices"
+PYTHON = "/usr/bin/python3"
+NODE = shutil.which("node") or "node"
 
 
 def curl(lab, url, *args, **kw):
@@ -19,6 +22,17 @@ def curl(lab, url, *args, **kw):
     p = lab.agent("curl", "-sS", "-m", "25", "-w", "\n%{http_code}", *args, url, **kw)
     body, _, code = p.stdout.rpartition("\n")
     return int(code) if code.isdigit() else 0, body, p
+
+
+def node(lab, code, **kw):
+    """JavaScript in Node inside `run`, with the tests' npm packages."""
+    return lab.agent(NODE, "-e", code, env={"NODE_PATH": str(BUILD / "node" / "node_modules")}, **kw)
+
+
+def one_request(lab, before, host, authorization):
+    """Exactly one more request than before stands in the upstream's log, with the real key."""
+    seen = lab.wait_requests(len(before) + 1, host=host)[len(before):]
+    assert [q["authorization"] for q in seen] == [authorization]
 
 
 class Agent:
@@ -64,7 +78,7 @@ def reason(body):
 
 def raw(lab, host, port, sni, request, **kw):
     """The answer's text to these bytes, from inside `run`."""
-    args = ["/usr/bin/python3", str(PEERS / "raw.py"), host, str(port)] + ([sni] if sni else [])
+    args = [PYTHON, str(PEERS / "raw.py"), host, str(port)] + ([sni] if sni else [])
     p = lab.agent(*args, input=request, **kw)
     assert p.returncode in (0, 3), p.stderr
     return p.stdout

@@ -2,33 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
 
-from helpers import AUTH, REF, STRIPE, curl
-from lab import BUILD, NOBODY
-
-PYTHON = "/usr/bin/python3"
-NODE = shutil.which("node") or "node"
-
-
-def node(lab, code, **kw):
-    return lab.agent(NODE, "-e", code, env={"NODE_PATH": str(BUILD / "node" / "node_modules")}, **kw)
-
-
-def one_request(lab, before, host, authorization):
-    """Exactly one more request than before stands in the upstream's log, with the real key."""
-    seen = lab.wait_requests(len(before) + 1, host=host)[len(before):]
-    assert [q["authorization"] for q in seen] == [authorization]
-
-
-@pytest.fixture
-def stripe_log(world):
-    before = world.requests(host="api.stripe.com")
-    yield before
-    one_request(world, before, "api.stripe.com", f"Bearer {world.keys['STRIPE_KEY']}")
+from helpers import AUTH, PYTHON, REF, STRIPE, curl, node, one_request
+from lab import NOBODY
 
 
 def test_no_proxy_variables_and_a_reference_for_each_secret(world):

@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-from helpers import STRIPE
+from helpers import NODE, PYTHON, STRIPE, node, one_request
 from lab import BUILD, PEERS
-from test_2_clients import NODE, PYTHON, node, one_request
 
 OUT = BUILD / "peers"
 
@@ -22,13 +21,6 @@ def anthropic(world):
     yield key
     world.must("workspace", "allowlist", "remove", "--workspace", "demo", "api.anthropic.com")
     world.must("secrets", "delete", "--workspace", "demo", "ANTHROPIC_API_KEY")
-
-
-@pytest.fixture
-def stripe_log(world):
-    before = world.requests(host="api.stripe.com")
-    yield before
-    one_request(world, before, "api.stripe.com", f"Bearer {world.keys['STRIPE_KEY']}")
 
 
 def test_npm_openai_streaming(world):
