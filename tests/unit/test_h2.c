@@ -27,6 +27,7 @@ static struct {
 	uint32_t opened, malformed;
 	bool full;      /* no room for streams */
 	bool lazy;      /* nothing is read */
+	struct buf in;  /* frames of the peer, for feed_all() */
 	struct buf out; /* frames for the peer */
 	uint64_t now_ms;
 	int fed, drained;
@@ -105,6 +106,7 @@ static void begin(enum h2_kind kind)
 {
 	memset(&T, 0, sizeof(T));
 	T.now_ms = 1000000;
+	buf_init(&T.in, 32u << 20);
 	buf_init(&T.out, 64u << 20);
 	assert_int_equal(h2_new(kind, &owner, NULL, &T.scratch, kind == H2_SERVER, &T.h), 0);
 }
@@ -120,6 +122,7 @@ static void end(void)
 	T.h = h2_free(T.h);
 	for (i = 0; i < T.opened; i++)
 		free(T.users[i]);
+	buf_done(&T.in);
 	buf_done(&T.out);
 }
 
@@ -133,6 +136,15 @@ static int feed(const void *p, size_t n)
 	return rc;
 }
 
+/* All of T.in, which is empty then. */
+static int feed_all(void)
+{
+	int rc = feed(buf_bytes(&T.in), buf_len(&T.in));
+
+	buf_done(&T.in);
+	return rc;
+}
+
 static void drain(void)
 {
 	T.drained = h2_drain(T.h, &T.out, 32u << 20);
@@ -141,15 +153,15 @@ static void drain(void)
 
 /* ---- frames by hand ---- */
 
-static void raw_frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t id, const void *p,
-		      size_t n)
+/* To T.in, as all of these. */
+static void raw_frame(uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n)
 {
 	const uint8_t hd[9] = {
 		(uint8_t)(n >> 16),  (uint8_t)(n >> 8),   (uint8_t)n,         type,       flags,
 		(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
 
-	assert_int_equal(buf_add(b, hd, 9), 0);
-	assert_int_equal(buf_add(b, p, n), 0);
+	assert_int_equal(buf_add(&T.in, hd, 9), 0);
+	assert_int_equal(buf_add(&T.in, p, n), 0);
 }
 
 /* A field as literal, without indexing, without Huffman. */
@@ -166,20 +178,20 @@ static void raw_field(struct buf *b, const char *name, const char *value, size_t
 	assert_int_equal(buf_add(b, value, len), 0);
 }
 
-static void raw_begin(struct buf *b)
+/* A server, and a client's preface. */
+static void raw_begin(void)
 {
 	static const char magic[] = NGHTTP2_CLIENT_MAGIC;
 
-	buf_init(b, 32u << 20);
-	assert_int_equal(buf_add(b, magic, sizeof(magic) - 1), 0);
-	raw_frame(b, NGHTTP2_SETTINGS, 0, 0, "", 0);
-	raw_frame(b, NGHTTP2_SETTINGS, 1, 0, "", 0);
-	if (T.h)
-		drain();
+	begin(H2_SERVER);
+	assert_int_equal(buf_add(&T.in, magic, sizeof(magic) - 1), 0);
+	raw_frame(NGHTTP2_SETTINGS, 0, 0, "", 0);
+	raw_frame(NGHTTP2_SETTINGS, 1, 0, "", 0);
+	drain();
 }
 
 /* "name: value\n…"; a value may hold \1 for NUL. Ends with an END_HEADERS frame. */
-static void raw_request(struct buf *b, uint32_t id, bool last, const char *fields)
+static void raw_request(uint32_t id, bool last, const char *fields)
 {
 	struct buf block;
 	char line[512];
@@ -202,7 +214,7 @@ static void raw_request(struct buf *b, uint32_t id, bool last, const char *field
 		}
 		raw_field(&block, line, line + colon + 2, n);
 	}
-	raw_frame(b, NGHTTP2_HEADERS, (uint8_t)(4 | (last ? 1 : 0)), id, buf_bytes(&block),
+	raw_frame(NGHTTP2_HEADERS, (uint8_t)(4 | (last ? 1 : 0)), id, buf_bytes(&block),
 		  buf_len(&block));
 	buf_done(&block);
 }
@@ -290,21 +302,18 @@ static void test_requests(void **state)
 		 "GET /a HTTP/1.1\r\nHost: api.test\r\nauthorization: Bearer agentsecrets://KEY\r\n\r\n",
 		 true},
 	};
-	struct buf in;
 	size_t i, k;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_request(&in, 1, rows[i].last, rows[i].fields);
-		for (k = 0; k < buf_len(&in); k++) /* byte by byte */
-			assert_int_equal(feed(buf_bytes(&in) + k, 1), 0);
+		raw_begin();
+		raw_request(1, rows[i].last, rows[i].fields);
+		for (k = 0; k < buf_len(&T.in); k++) /* byte by byte */
+			assert_int_equal(feed(buf_bytes(&T.in) + k, 1), 0);
 		if (T.opened != 1)
 			print_message("row %zu\n", i);
 		assert_int_equal(T.opened, 1);
 		assert_string_equal(text_of(0), rows[i].text);
-		buf_done(&in);
 		end();
 	}
 }
@@ -316,18 +325,16 @@ static void test_websocket(void **state)
 		"Sec-WebSocket-Accept: x\r\n\r\nxyz";
 	struct http1_scan scan = {0};
 	struct http1_meaning m;
-	struct buf in;
 	size_t n;
 
 	(void)state;
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	raw_request(
-		&in, 1, false,
+		1, false,
 		":method: CONNECT\n:protocol: websocket\n:scheme: https\n:authority: api.test\n:path: /ws\n"
 		"sec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n");
-	raw_frame(&in, NGHTTP2_DATA, 0, 1, "abc", 3);
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+	raw_frame(NGHTTP2_DATA, 0, 1, "abc", 3);
+	assert_int_equal(feed_all(), 0);
 	assert_int_equal(T.opened, 1);
 	assert_int_equal(http1_request(&scan, text_of(0), buf_len(&T.users[0]->text), &T.scratch),
 			 HTTP1_DONE);
@@ -344,7 +351,6 @@ static void test_websocket(void **state)
 	assert_int_equal(buf_len(&T.users[0]->side.out), 0);
 	assert_int_equal(buf_bytes(&T.out)[9], 0x88); /* :status 200, of the static table */
 	assert_memory_equal(buf_bytes(&T.out) + buf_len(&T.out) - 3, "xyz", 3);
-	buf_done(&in);
 	end();
 }
 
@@ -408,26 +414,22 @@ static void test_malformed(void **state)
 		POST "content-length: 1, 1\n",
 		GET "content-length: 5\n", /* and the stream ends */
 	};
-	struct buf in;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_request(&in, 1, true, rows[i]);
-		(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_begin();
+		raw_request(1, true, rows[i]);
+		(void)feed_all();
 		if (T.opened != 0 || T.malformed == 0 || reset_code(1) != NGHTTP2_PROTOCOL_ERROR)
 			print_message("row %zu: %s\n", i, rows[i]);
 		assert_int_equal(T.opened, 0);
 		assert_true(T.malformed >= 1);
 		assert_int_equal(reset_code(1), NGHTTP2_PROTOCOL_ERROR);
 		/* The connection goes on. */
-		buf_done(&in);
-		raw_request(&in, 3, true, GET);
-		assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+		raw_request(3, true, GET);
+		assert_int_equal(feed_all(), 0);
 		assert_int_equal(T.opened, 1);
-		buf_done(&in);
 		end();
 	}
 }
@@ -448,23 +450,20 @@ static void test_left_to_http1(void **state)
 		 HTTP1_BAD_HOST},
 	};
 	struct http1_meaning m;
-	struct buf in;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct http1_scan scan = {0};
 
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_request(&in, 1, true, rows[i].fields);
-		assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+		raw_begin();
+		raw_request(1, true, rows[i].fields);
+		assert_int_equal(feed_all(), 0);
 		assert_int_equal(
 			http1_request(&scan, text_of(0), buf_len(&T.users[0]->text), &T.scratch),
 			HTTP1_DONE);
 		assert_int_equal(http1_request_meaning(&T.scratch, &m), -EBADMSG);
 		assert_int_equal(m.bad, rows[i].bad);
-		buf_done(&in);
 		end();
 	}
 }
@@ -473,13 +472,12 @@ static void test_left_to_http1(void **state)
 static void test_too_long(void **state)
 {
 	struct http1_scan scan = {0};
-	struct buf in, block;
+	struct buf block;
 	char value[120];
 	int i;
 
 	(void)state;
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	buf_init(&block, 1u << 20);
 	memset(value, 'v', sizeof(value));
 	raw_field(&block, ":method", "GET", 3);
@@ -493,16 +491,15 @@ static void test_too_long(void **state)
 							       : 16384;
 		bool last = (size_t)i + n == buf_len(&block);
 
-		raw_frame(&in, i ? NGHTTP2_CONTINUATION : NGHTTP2_HEADERS,
+		raw_frame(i ? NGHTTP2_CONTINUATION : NGHTTP2_HEADERS,
 			  (uint8_t)((last ? 4 : 0) | (i ? 0 : 1)), 1, buf_bytes(&block) + i, n);
 	}
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+	assert_int_equal(feed_all(), 0);
 	assert_int_equal(T.opened, 1);
 	assert_int_equal(http1_request(&scan, text_of(0), buf_len(&T.users[0]->text), &T.scratch),
 			 HTTP1_BAD);
 	assert_int_equal(T.scratch.bad, HTTP1_BAD_TOO_LONG);
 	buf_done(&block);
-	buf_done(&in);
 	end();
 }
 
@@ -531,19 +528,17 @@ static size_t unchunk(const struct buf *text, char *out)
 static void test_bodies(void **state)
 {
 	static char got[200000];
-	struct buf in;
 	size_t i, n;
 
 	(void)state;
 	/* Small frames that nobody reads take little more memory than they bring. */
-	begin(H2_SERVER);
+	raw_begin();
 	T.lazy = true;
-	raw_begin(&in);
-	raw_request(&in, 1, false, POST);
+	raw_request(1, false, POST);
 	for (i = 0; i < 60000; i++)
-		raw_frame(&in, NGHTTP2_DATA, 0, 1, "x", 1);
-	raw_frame(&in, NGHTTP2_DATA, 1, 1, "y", 1);
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+		raw_frame(NGHTTP2_DATA, 0, 1, "x", 1);
+	raw_frame(NGHTTP2_DATA, 1, 1, "y", 1);
+	assert_int_equal(feed_all(), 0);
 	T.lazy = false;
 	user_read(T.users[0]);
 	n = buf_len(&T.users[0]->text);
@@ -552,22 +547,19 @@ static void test_bodies(void **state)
 	assert_int_equal(unchunk(&T.users[0]->text, got), 60001);
 	assert_int_equal(T.users[0]->end, TLS_END);
 	assert_true(got[0] == 'x' && got[60000] == 'y');
-	buf_done(&in);
 	end();
 	/* Read in between; padding; trailers. */
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_request(&in, 1, false, POST);
-	raw_frame(&in, NGHTTP2_DATA, 8, 1, "\4abc\0\0\0\0", 8);
-	raw_frame(&in, NGHTTP2_DATA, 0, 1, "de", 2);
-	raw_request(&in, 1, true, "x-sum: 1\n");
-	for (i = 0; i < buf_len(&in); i++)
-		assert_int_equal(feed(buf_bytes(&in) + i, 1), 0);
+	raw_begin();
+	raw_request(1, false, POST);
+	raw_frame(NGHTTP2_DATA, 8, 1, "\4abc\0\0\0\0", 8);
+	raw_frame(NGHTTP2_DATA, 0, 1, "de", 2);
+	raw_request(1, true, "x-sum: 1\n");
+	for (i = 0; i < buf_len(&T.in); i++)
+		assert_int_equal(feed(buf_bytes(&T.in) + i, 1), 0);
 	(void)text_of(0);
 	assert_int_equal(unchunk(&T.users[0]->text, got), 5);
 	assert_memory_equal(got, "abcde", 5);
 	assert_non_null(strstr(text_of(0), "0\r\nx-sum: 1\r\n\r\n"));
-	buf_done(&in);
 	end();
 }
 
@@ -588,24 +580,21 @@ static void test_body_lies(void **state)
 		{POST, "ab", "x: a\2\3y: b\n", false},
 		{POST "content-length: 2\n", "ab", "X: y\n", false},
 	};
-	struct buf in;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_request(&in, 1, false, rows[i].fields);
-		raw_frame(&in, NGHTTP2_DATA, rows[i].last, 1, rows[i].data, strlen(rows[i].data));
+		raw_begin();
+		raw_request(1, false, rows[i].fields);
+		raw_frame(NGHTTP2_DATA, rows[i].last, 1, rows[i].data, strlen(rows[i].data));
 		if (rows[i].trailers)
-			raw_request(&in, 1, true, rows[i].trailers);
-		(void)feed(buf_bytes(&in), buf_len(&in));
+			raw_request(1, true, rows[i].trailers);
+		(void)feed_all();
 		drain();
 		if (!T.users[0]->gone)
 			print_message("row %zu\n", i);
 		assert_true(T.users[0]->gone);
 		assert_int_equal(reset_code(1), NGHTTP2_PROTOCOL_ERROR);
-		buf_done(&in);
 		end();
 	}
 }
@@ -614,19 +603,17 @@ static void test_body_lies(void **state)
 static void test_window_in(void **state)
 {
 	static char big[16384];
-	struct buf in;
 	uint32_t more;
 	uint32_t sent = 0;
 	int i;
 
 	(void)state;
-	begin(H2_SERVER);
+	raw_begin();
 	T.lazy = true;
-	raw_begin(&in);
-	raw_request(&in, 1, false, POST);
+	raw_request(1, false, POST);
 	for (i = 0; i < (int)(H2_SERVER_WINDOW / sizeof(big)); i++, sent += sizeof(big))
-		raw_frame(&in, NGHTTP2_DATA, 0, 1, big, sizeof(big));
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+		raw_frame(NGHTTP2_DATA, 0, 1, big, sizeof(big));
+	assert_int_equal(feed_all(), 0);
 	drain();
 	assert_false(wrote(NGHTTP2_WINDOW_UPDATE, 1, 0, &more));
 	T.lazy = false;
@@ -634,15 +621,13 @@ static void test_window_in(void **state)
 	drain();
 	assert_true(wrote(NGHTTP2_WINDOW_UPDATE, 1, 0, &more));
 	assert_true(more >= sent / 2U && more <= sent); /* in halves */
-	buf_done(&in);
 	/* More than was granted. */
 	T.lazy = true;
 	for (i = 0; i < (int)(H2_SERVER_WINDOW / sizeof(big)) + 1; i++)
-		raw_frame(&in, NGHTTP2_DATA, 0, 1, big, sizeof(big));
-	(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_frame(NGHTTP2_DATA, 0, 1, big, sizeof(big));
+	(void)feed_all();
 	drain();
 	assert_true(T.users[0]->gone || T.fed < 0);
-	buf_done(&in);
 	end();
 }
 
@@ -650,15 +635,13 @@ static void test_window_in(void **state)
 
 static void test_continuation_flood(void **state)
 {
-	struct buf in;
 	int i, n;
 
 	(void)state;
 	/* Small frames, and a block that never ends. */
 	for (n = 1; n <= 8000; n += 7999) {
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_frame(&in, NGHTTP2_HEADERS, 1, 1, "\x82\x87\x84", 3);
+		raw_begin();
+		raw_frame(NGHTTP2_HEADERS, 1, 1, "\x82\x87\x84", 3);
 		for (i = 0; i < 2000; i++) {
 			struct buf block;
 
@@ -666,18 +649,16 @@ static void test_continuation_flood(void **state)
 			while ((int)buf_len(&block) < n)
 				raw_field(&block, "x", "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv",
 					  40);
-			raw_frame(&in, NGHTTP2_CONTINUATION, 0, 1, buf_bytes(&block),
-				  buf_len(&block));
+			raw_frame(NGHTTP2_CONTINUATION, 0, 1, buf_bytes(&block), buf_len(&block));
 			buf_done(&block);
 		}
 		for (i = 0; i < 2000 && T.fed == 0; i++)
-			(void)feed(buf_bytes(&in) + i * 100, 100);
+			(void)feed(buf_bytes(&T.in) + i * 100, 100);
 		assert_int_equal(T.fed, -EPROTO);
 		assert_int_equal(T.opened, 0);
 		assert_true(i * 100 < H2_BLOCK_MAX + 40000);
 		assert_true(goaway_code() != UINT32_MAX);
 		assert_true(h2_over(T.h));
-		buf_done(&in);
 		end();
 	}
 }
@@ -685,94 +666,77 @@ static void test_continuation_flood(void **state)
 static void test_rapid_reset(void **state)
 {
 	static const uint8_t cancel[4] = {0, 0, 0, 8};
-	struct buf in;
 	uint32_t i;
 
 	(void)state;
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	for (i = 0; i < 10000; i++) {
-		raw_request(&in, 2 * i + 1, true, GET);
-		raw_frame(&in, NGHTTP2_RST_STREAM, 0, 2 * i + 1, cancel, 4);
+		raw_request(2 * i + 1, true, GET);
+		raw_frame(NGHTTP2_RST_STREAM, 0, 2 * i + 1, cancel, 4);
 	}
-	(void)feed(buf_bytes(&in), buf_len(&in));
+	(void)feed_all();
 	assert_int_equal(T.fed, -EPROTO);
 	assert_true(T.opened <= H2_RESETS_BURST + 1);
 	assert_int_equal(goaway_code(), NGHTTP2_ENHANCE_YOUR_CALM);
 	for (i = 0; i < T.opened; i++)
 		assert_true(T.users[i]->gone);
-	buf_done(&in);
 	end();
 	/* Slowly is all right. */
-	begin(H2_SERVER);
-	raw_begin(&in);
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+	raw_begin();
+	assert_int_equal(feed_all(), 0);
 	for (i = 0; i < 2000; i++) {
-		buf_done(&in);
-		raw_request(&in, 2 * i + 1, true, GET);
-		raw_frame(&in, NGHTTP2_RST_STREAM, 0, 2 * i + 1, cancel, 4);
+		raw_request(2 * i + 1, true, GET);
+		raw_frame(NGHTTP2_RST_STREAM, 0, 2 * i + 1, cancel, 4);
 		T.now_ms += 1000 / H2_RESETS_PER_S;
-		if (feed(buf_bytes(&in), buf_len(&in)) < 0)
+		if (feed_all() < 0)
 			break;
 	}
 	assert_true(i >= 1000); /* nghttp2 has a count of its own, in seconds of the real clock */
-	buf_done(&in);
 	end();
 }
 
 /* Streams that we reset because they are malformed count as well. */
 static void test_made_to_reset(void **state)
 {
-	struct buf in;
 	uint32_t i;
 
 	(void)state;
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	for (i = 0; i < 10000 && T.fed == 0; i++) {
-		raw_request(&in, 2 * i + 1, true, GET "x: a\2\3b\n");
-		(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_request(2 * i + 1, true, GET "x: a\2\3b\n");
+		(void)feed_all();
 		drain();
-		buf_done(&in);
 	}
 	assert_int_equal(T.fed, -EPROTO);
 	assert_true(T.malformed <= 2 * H2_RESETS_BURST + 2);
-	buf_done(&in);
 	end();
 }
 
 static void test_streams_max(void **state)
 {
-	struct buf in;
 	uint32_t i;
 
 	(void)state;
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	for (i = 0; i < H2_STREAMS_MAX + 20; i++)
-		raw_request(&in, 2 * i + 1, false, POST);
-	(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_request(2 * i + 1, false, POST);
+	(void)feed_all();
 	assert_true(T.opened <= H2_STREAMS_MAX + 20);
 	drain();
 	/* Once our SETTINGS are acknowledged, none over the limit is taken. */
-	buf_done(&in);
 	end();
-	begin(H2_SERVER);
-	raw_begin(&in);
+	raw_begin();
 	for (i = 0; i < H2_STREAMS_MAX + 20; i++)
-		raw_request(&in, 2 * i + 1, false, POST);
-	(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_request(2 * i + 1, false, POST);
+	(void)feed_all();
 	assert_int_equal(T.opened, H2_STREAMS_MAX);
-	buf_done(&in);
 	end();
 	/* The owner has no room: refused as not looked at. */
-	begin(H2_SERVER);
+	raw_begin();
 	T.full = true;
-	raw_begin(&in);
-	raw_request(&in, 1, true, GET);
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+	raw_request(1, true, GET);
+	assert_int_equal(feed_all(), 0);
 	assert_int_equal(reset_code(1), NGHTTP2_REFUSED_STREAM);
-	buf_done(&in);
 	end();
 }
 
@@ -788,26 +752,23 @@ static void test_idle_frames(void **state)
 		{NGHTTP2_PRIORITY, 3, 5},
 		{NGHTTP2_DATA, 1, 0},
 	};
-	struct buf in;
 	size_t i, k;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		begin(H2_SERVER);
-		raw_begin(&in);
-		raw_request(&in, 1, false, POST);
+		raw_begin();
+		raw_request(1, false, POST);
 		for (k = 0; k < 3 * H2_IDLE_BURST; k++)
-			raw_frame(&in, rows[i].type, 0, rows[i].id, "\0\0\0\0\0\0\0\1", rows[i].n);
-		for (k = 0; k < buf_len(&in) && T.fed == 0; k += 90) {
-			(void)feed(buf_bytes(&in) + k,
-				   buf_len(&in) - k < 90 ? buf_len(&in) - k : 90);
+			raw_frame(rows[i].type, 0, rows[i].id, "\0\0\0\0\0\0\0\1", rows[i].n);
+		for (k = 0; k < buf_len(&T.in) && T.fed == 0; k += 90) {
+			(void)feed(buf_bytes(&T.in) + k,
+				   buf_len(&T.in) - k < 90 ? buf_len(&T.in) - k : 90);
 			drain();
 		}
 		if (T.fed == 0)
 			print_message("row %zu\n", i);
 		assert_int_equal(T.fed, -EPROTO);
 		assert_int_equal(goaway_code(), NGHTTP2_ENHANCE_YOUR_CALM);
-		buf_done(&in);
 		end();
 	}
 }
@@ -815,70 +776,64 @@ static void test_idle_frames(void **state)
 static void test_bad_frames(void **state)
 {
 	static const uint8_t most[4] = {0x7f, 0xff, 0xff, 0xff};
-	struct buf in;
 
 	(void)state;
 	/* Windows over 2^31-1: of a stream, of the connection. */
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_request(&in, 1, true, GET);
-	raw_frame(&in, NGHTTP2_WINDOW_UPDATE, 0, 1, most, 4);
-	assert_int_equal(feed(buf_bytes(&in), buf_len(&in)), 0);
+	raw_begin();
+	raw_request(1, true, GET);
+	raw_frame(NGHTTP2_WINDOW_UPDATE, 0, 1, most, 4);
+	assert_int_equal(feed_all(), 0);
 	assert_int_equal(reset_code(1), NGHTTP2_FLOW_CONTROL_ERROR);
 	assert_true(T.users[0]->gone);
-	buf_done(&in);
-	raw_frame(&in, NGHTTP2_WINDOW_UPDATE, 0, 0, most, 4);
-	(void)feed(buf_bytes(&in), buf_len(&in));
+	raw_frame(NGHTTP2_WINDOW_UPDATE, 0, 0, most, 4);
+	(void)feed_all();
 	assert_int_equal(goaway_code(), NGHTTP2_FLOW_CONTROL_ERROR);
 	assert_true(h2_over(T.h));
-	buf_done(&in);
 	end();
 	/* No preface. */
 	begin(H2_SERVER);
 	assert_int_equal(feed("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 34), -EPROTO);
 	end();
-	/* Padding longer than the frame; a frame longer than allowed; DATA on no stream; a push. */
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_request(&in, 1, false, POST);
-	raw_frame(&in, NGHTTP2_DATA, 8, 1,
-		  "\x10"
-		  "abc",
-		  4);
-	(void)feed(buf_bytes(&in), buf_len(&in));
-	assert_int_equal(goaway_code(), NGHTTP2_PROTOCOL_ERROR);
-	buf_done(&in);
-	end();
-	begin(H2_SERVER);
-	raw_begin(&in);
-	(void)feed(buf_bytes(&in), buf_len(&in));
+	/* A frame longer than allowed. */
+	raw_begin();
+	(void)feed_all();
 	(void)feed("\1\0\0\0\0\0\0\0\1", 9);
 	assert_int_equal(goaway_code(), NGHTTP2_FRAME_SIZE_ERROR);
-	buf_done(&in);
 	end();
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_frame(&in, NGHTTP2_DATA, 0, 1, "abc", 3);
-	(void)feed(buf_bytes(&in), buf_len(&in));
-	assert_int_equal(goaway_code(), NGHTTP2_PROTOCOL_ERROR);
-	buf_done(&in);
-	end();
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_frame(&in, NGHTTP2_PUSH_PROMISE, 4, 1, "\0\0\0\2\x82", 5);
-	(void)feed(buf_bytes(&in), buf_len(&in));
-	assert_int_equal(goaway_code(), NGHTTP2_PROTOCOL_ERROR);
-	buf_done(&in);
-	end();
-	/* A broken header block. */
-	begin(H2_SERVER);
-	raw_begin(&in);
-	raw_frame(&in, NGHTTP2_HEADERS, 5, 1, "\xff\xff\xff\xff\xff\xff", 6);
-	(void)feed(buf_bytes(&in), buf_len(&in));
-	assert_int_equal(goaway_code(), NGHTTP2_COMPRESSION_ERROR);
-	assert_int_equal(T.opened, 0);
-	buf_done(&in);
-	end();
+}
+
+/* On stream 1, which a request has opened, or nothing. */
+static void test_bad_frame(void **state)
+{
+	static const struct {
+		uint8_t type, flags;
+		const char *p;
+		size_t n;
+		bool opened;
+		uint32_t code;
+	} rows[] = {
+		/* Padding longer than the frame; DATA on no stream; a push; a broken header block. */
+		{NGHTTP2_DATA, 8, "\020abc", 4, true, NGHTTP2_PROTOCOL_ERROR},
+		{NGHTTP2_DATA, 0, "abc", 3, false, NGHTTP2_PROTOCOL_ERROR},
+		{NGHTTP2_PUSH_PROMISE, 4, "\0\0\0\2\x82", 5, false, NGHTTP2_PROTOCOL_ERROR},
+		{NGHTTP2_HEADERS, 5, "\xff\xff\xff\xff\xff\xff", 6, false,
+		 NGHTTP2_COMPRESSION_ERROR},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		raw_begin();
+		if (rows[i].opened)
+			raw_request(1, false, POST);
+		raw_frame(rows[i].type, rows[i].flags, 1, rows[i].p, rows[i].n);
+		(void)feed_all();
+		if (goaway_code() != rows[i].code)
+			print_message("row %zu\n", i);
+		assert_int_equal(goaway_code(), rows[i].code);
+		assert_int_equal(T.opened, rows[i].opened);
+		end();
+	}
 }
 
 /* ---- nghttp2 as the peer ---- */
@@ -1401,7 +1356,6 @@ static void test_upstream_malformed(void **state)
 		":status: 200\nx: a\1b\n",
 	};
 	struct user *u;
-	struct buf in;
 	size_t i;
 
 	(void)state;
@@ -1409,16 +1363,14 @@ static void test_upstream_malformed(void **state)
 		begin(H2_CLIENT);
 		u = ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false);
 		drain();
-		buf_init(&in, 1 << 20);
-		raw_frame(&in, NGHTTP2_SETTINGS, 0, 0, "", 0);
-		raw_request(&in, 1, true, rows[i]);
-		(void)feed(buf_bytes(&in), buf_len(&in));
+		raw_frame(NGHTTP2_SETTINGS, 0, 0, "", 0);
+		raw_request(1, true, rows[i]);
+		(void)feed_all();
 		drain();
 		if (u->end != TLS_FAIL)
 			print_message("row %zu: %s\n", i, rows[i]);
 		assert_int_equal(u->end, TLS_FAIL);
 		assert_int_equal(buf_len(&u->text), 0);
-		buf_done(&in);
 		end();
 	}
 }
@@ -1451,8 +1403,8 @@ int main(void)
 		cmocka_unit_test(test_continuation_flood), cmocka_unit_test(test_rapid_reset),
 		cmocka_unit_test(test_made_to_reset),      cmocka_unit_test(test_streams_max),
 		cmocka_unit_test(test_idle_frames),        cmocka_unit_test(test_bad_frames),
-		cmocka_unit_test(test_responses),          cmocka_unit_test(test_responses_cut),
-		cmocka_unit_test(test_responses_early),
+		cmocka_unit_test(test_bad_frame),          cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_responses_cut),      cmocka_unit_test(test_responses_early),
 		cmocka_unit_test(test_window_out),         cmocka_unit_test(test_upstream),
 		cmocka_unit_test(test_upstream_secret),    cmocka_unit_test(test_upstream_ends),
 		cmocka_unit_test(test_upstream_malformed), cmocka_unit_test(test_dues),

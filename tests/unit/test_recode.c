@@ -9,33 +9,22 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include <zlib.h>
 #include <zstd.h>
+
+#include "pack.h"
 
 #define ROOM (4u << 20)
 
 static uint8_t body[200000], packed[ROOM], twice[ROOM], out[ROOM];
-
-static size_t zip(const uint8_t *p, size_t n, int bits, uint8_t *to)
-{
-	z_stream z = {
-		.next_in = (Bytef *)p, .avail_in = (uInt)n, .next_out = to, .avail_out = ROOM};
-
-	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
-	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-	n = z.total_out;
-	assert_int_equal(deflateEnd(&z), Z_OK);
-	return n;
-}
 
 static size_t pack(enum recode_coding how, const uint8_t *p, size_t n, uint8_t *to)
 {
 	size_t made;
 
 	if (how == RECODE_GZIP)
-		return zip(p, n, 15 + 16, to);
+		return pack_zip(p, n, PACK_GZIP, to, ROOM);
 	if (how == RECODE_DEFLATE)
-		return zip(p, n, 15, to);
+		return pack_zip(p, n, PACK_DEFLATE, to, ROOM);
 	made = ZSTD_compress(to, ROOM, p, n, 3);
 	assert_false(ZSTD_isError(made));
 	return made;
@@ -135,7 +124,7 @@ static void test_whole_in_pieces(void **state)
 		assert_int_equal(run(codings[i].name, packed, n, 1, 100, &got), 0);
 		assert_int_equal(got, 0);
 	}
-	n = zip(body, sizeof(body), -15, packed); /* without its head */
+	n = pack_zip(body, sizeof(body), PACK_DEFLATE_RAW, packed, ROOM); /* without its head */
 	assert_int_equal(run("deflate", packed, n, 1, ROOM, &got), 0);
 	assert_int_equal(got, sizeof(body));
 	assert_memory_equal(out, body, sizeof(body));

@@ -1,26 +1,16 @@
 /* redact.h against a whole-buffer reference that is written another way: for each place and each value it tries, by
  * recursion over the whole text, every spelling of every byte. SEED=n repeats a run; the seed is printed. */
 #include "flush.h"
+#include "random.h"
 #include "redact.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
 #define ROOM 65536
-
-static uint32_t seed;
-
-static uint32_t rnd(uint32_t n)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return seed % n;
-}
 
 struct text {
 	uint8_t p[ROOM];
@@ -758,10 +748,7 @@ int main(void)
 		cmocka_unit_test(test_short_and_many),
 		cmocka_unit_test(test_too_many_ways_is_a_find),
 	};
-	const char *given = getenv("SEED");
 
-	seed = given ? (uint32_t)strtoul(given, NULL, 0) : (uint32_t)time(NULL);
-	seed = seed ? seed : 1;
-	printf("# SEED=%u\n", seed);
+	random_begin();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,18 +3,19 @@
  * What stands there instead is known byte by byte, so this is both: nothing leaks, and nothing else is touched.
  * Then 10,000 responses without a value: byte for byte what was sent, and hardly held back. SEED=n repeats a run. */
 #include "body.h"
+#include "random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
 #include <brotli/encode.h>
-#include <zlib.h>
 #include <zstd.h>
+
+#include "pack.h"
 
 #define ROOM (2u << 20)
 
@@ -28,16 +29,6 @@ static const char *const values[] = {"sk_live_51H8aZbYcXdWeVfUgThSiR",
 				     "p&ss \"w%rd\"+with/all\\of<it>",
 				     "ghp_9f8e7d6c5b4a39281706f5e4d3c2"};
 static const size_t longest = 11 * 30; /* of the longest value, each byte as &#x0000000; */
-static uint32_t seed;
-
-static uint32_t rnd(uint32_t n)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return seed % n;
-}
-
 struct text {
 	uint8_t *p;
 	size_t len;
@@ -54,6 +45,19 @@ static void put(struct text *t, const void *p, size_t n)
 static void say(struct text *t, const char *s)
 {
 	put(t, s, strlen(s));
+}
+
+__attribute__((format(printf, 2, 3))) static void sayf(struct text *t, const char *f, ...)
+{
+	char s[256];
+	va_list ap;
+	int n;
+
+	va_start(ap, f);
+	n = vsnprintf(s, sizeof(s), f, ap);
+	va_end(ap);
+	assert_in_range(n, 0, sizeof(s) - 1);
+	put(t, s, (size_t)n);
 }
 
 /* ---- the ways to write a value ---- */
@@ -233,18 +237,6 @@ enum coding { IDENTITY, GZIP, DEFLATE, DEFLATE_RAW, BR, ZSTD, GZIP_IN_BR, CODING
 static const char *const coding_words[CODINGS] = {"identity", "gzip", "deflate", "deflate",
 						  "br",       "zstd", "gzip, br"};
 
-static size_t zip(const uint8_t *p, size_t n, int bits, uint8_t *to)
-{
-	z_stream z = {
-		.next_in = (Bytef *)p, .avail_in = (uInt)n, .next_out = to, .avail_out = ROOM};
-
-	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
-	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-	n = z.total_out;
-	assert_int_equal(deflateEnd(&z), Z_OK);
-	return n;
-}
-
 static size_t brotli(const uint8_t *p, size_t n, uint8_t *to)
 {
 	size_t made = ROOM;
@@ -260,15 +252,15 @@ static size_t pack(enum coding coding, const uint8_t *p, size_t n, uint8_t *to)
 
 	switch (coding) {
 	case GZIP:
-		return zip(p, n, 31, to);
+		return pack_zip(p, n, PACK_GZIP, to, ROOM);
 	case DEFLATE:
-		return zip(p, n, 15, to);
+		return pack_zip(p, n, PACK_DEFLATE, to, ROOM);
 	case DEFLATE_RAW:
-		return zip(p, n, -15, to);
+		return pack_zip(p, n, PACK_DEFLATE_RAW, to, ROOM);
 	case BR:
 		return brotli(p, n, to);
 	case GZIP_IN_BR:
-		return brotli(between, zip(p, n, 31, between), to);
+		return brotli(between, pack_zip(p, n, PACK_GZIP, between, ROOM), to);
 	case ZSTD:
 		return ZSTD_compress(to, ROOM, p, n, 1);
 	default:
@@ -301,19 +293,15 @@ static void begin(struct response *x, enum coding coding, enum http1_framing fra
 static void finish(struct response *x, const char *in_head, const char *in_trailer)
 {
 	size_t n = pack(x->coding, x->body.p, x->body.len, packed), at, piece;
-	char s[128];
 
 	say(&x->wire, "HTTP/1.1 200 OK\r\nDate: today\r\n");
-	if (x->coding != IDENTITY) {
-		(void)snprintf(s, sizeof(s), "Content-Encoding: %s\r\n", coding_words[x->coding]);
-		say(&x->wire, s);
-	}
-	(void)snprintf(s, sizeof(s),
-		       x->framing == HTTP1_FRAMING_LENGTH    ? "Content-Length: %zu\r\n"
-		       : x->framing == HTTP1_FRAMING_CHUNKED ? "Transfer-Encoding: chunked\r\n"
-							     : "Connection: close\r\n",
-		       n);
-	say(&x->wire, s);
+	if (x->coding != IDENTITY)
+		sayf(&x->wire, "Content-Encoding: %s\r\n", coding_words[x->coding]);
+	sayf(&x->wire,
+	     x->framing == HTTP1_FRAMING_LENGTH    ? "Content-Length: %zu\r\n"
+	     : x->framing == HTTP1_FRAMING_CHUNKED ? "Transfer-Encoding: chunked\r\n"
+						   : "Connection: close\r\n",
+	     n);
 	if (in_head) {
 		say(&x->wire, "X-Echo: ");
 		say(&x->wire, in_head);
@@ -328,8 +316,7 @@ static void finish(struct response *x, const char *in_head, const char *in_trail
 	}
 	for (at = 0; at < n; at += piece) {
 		piece = n - at < 23 ? n - at : n > 5000 ? 1000 % (n - at) + 1 : 23;
-		(void)snprintf(s, sizeof(s), "%zx\r\n", piece);
-		say(&x->wire, s);
+		sayf(&x->wire, "%zx\r\n", piece);
 		put(&x->wire, packed + at, piece);
 		say(&x->wire, "\r\n");
 	}
@@ -633,30 +620,22 @@ static void make_clean(struct text *t, uint32_t kind)
 	static const char base64[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t n = 1 + rnd(3000), i;
-	char s[160];
 
 	switch (kind % 8) {
 	case 0: /* JSON, with escapes */
-		for (i = 0; t->len < n; i++) {
-			(void)snprintf(
-				s, sizeof(s),
-				"{\"id\":\"cus_%08x\",\"name\":\"J\\u00f6rg \\\"%u\\\"\",\"url\":\"https:\\/\\/api.stripe.com\\/v1?a=%%2F%u\",\"n\":%u},\n",
-				rnd(UINT32_MAX), rnd(99), rnd(9999), rnd(UINT32_MAX));
-			say(t, s);
-		}
+		while (t->len < n)
+			sayf(t,
+			     "{\"id\":\"cus_%08x\",\"name\":\"J\\u00f6rg \\\"%u\\\"\",\"url\":\"https:\\/\\/api.stripe.com\\/v1?a=%%2F%u\",\"n\":%u},\n",
+			     rnd(UINT32_MAX), rnd(99), rnd(9999), rnd(UINT32_MAX));
 		return;
 	case 1: /* HTML */
-		for (i = 0; t->len < n; i++) {
-			(void)snprintf(
-				s, sizeof(s),
-				"<a href=\"/x?y=%u&amp;z=%%20%u\">p&quot;%u&#39;s &#x%x;</a>\r\n",
-				rnd(99), rnd(999), rnd(9), 32 + rnd(200));
-			say(t, s);
-		}
+		while (t->len < n)
+			sayf(t, "<a href=\"/x?y=%u&amp;z=%%20%u\">p&quot;%u&#39;s &#x%x;</a>\r\n",
+			     rnd(99), rnd(999), rnd(9), 32 + rnd(200));
 		return;
 	case 2: /* a certificate, an image in a page */
 		say(t, "-----BEGIN CERTIFICATE-----\n");
-		for (i = 0; t->len < n; i++) {
+		while (t->len < n) {
 			clean_words(t, t->len + 64, base64);
 			say(t, "\n");
 		}
@@ -669,23 +648,17 @@ static void make_clean(struct text *t, uint32_t kind)
 		}
 		return;
 	case 4: /* events */
-		for (i = 0; t->len < n; i++) {
-			(void)snprintf(
-				s, sizeof(s),
-				"event: delta\ndata: {\"text\":\" word%u \",\"index\":%zu}\n\n",
-				rnd(1000), i);
-			say(t, s);
-		}
+		for (i = 0; t->len < n; i++)
+			sayf(t, "event: delta\ndata: {\"text\":\" word%u \",\"index\":%zu}\n\n",
+			     rnd(1000), i);
 		return;
 	case 5: /* hex */
 		clean_words(t, n, "0123456789abcdef");
 		return;
 	case 6: /* keys of the same makers */
-		for (i = 0; t->len < n; i++) {
-			(void)snprintf(s, sizeof(s), "sk_live_51H%08x ghp_9f8e%08x p&ss \"w%%rd\" ",
-				       rnd(UINT32_MAX), rnd(UINT32_MAX));
-			say(t, s);
-		}
+		while (t->len < n)
+			sayf(t, "sk_live_51H%08x ghp_9f8e%08x p&ss \"w%%rd\" ", rnd(UINT32_MAX),
+			     rnd(UINT32_MAX));
 		return;
 	default:
 		clean_words(t, n, "sk_live_51H8aZbp& \"w%\\u0073&#;+/=\n");
@@ -728,10 +701,7 @@ int main(void)
 		cmocka_unit_test(test_decoys),
 		cmocka_unit_test(test_clean_responses),
 	};
-	const char *given = getenv("SEED");
 
-	seed = given ? (uint32_t)strtoul(given, NULL, 0) : (uint32_t)time(NULL);
-	seed = seed ? seed : 1;
-	printf("# SEED=%u\n", seed);
+	random_begin();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

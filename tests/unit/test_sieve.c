@@ -9,7 +9,7 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include <zlib.h>
+#include "pack.h"
 
 #define VALUE "sk-live-0123456789abcdef"
 #define ROOM  400000
@@ -27,20 +27,6 @@ static size_t make_plain(void)
 				     i % 50 == 7 ? VALUE : "words");
 	return n +
 	       (size_t)sprintf((char *)plain + n, "%.10s", VALUE); /* a beginning, and no more */
-}
-
-static size_t gzip(const uint8_t *p, size_t n)
-{
-	z_stream z = {.next_in = (Bytef *)p,
-		      .avail_in = (uInt)n,
-		      .next_out = packed,
-		      .avail_out = sizeof(packed)};
-
-	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
-	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-	n = z.total_out;
-	assert_int_equal(deflateEnd(&z), Z_OK);
-	return n;
 }
 
 static size_t chunked(const uint8_t *p, size_t n)
@@ -140,7 +126,7 @@ static void test_all_framings(void **state)
 	assert_true(t.found > 10);
 	for (w.coded = false;; w.coded = true) {
 		const uint8_t *p = w.coded ? packed : plain;
-		size_t len = w.coded ? gzip(plain, n) : n;
+		size_t len = w.coded ? pack_zip(plain, n, PACK_GZIP, packed, sizeof(packed)) : n;
 
 		for (w.from = HTTP1_FRAMING_LENGTH; w.from <= HTTP1_FRAMING_CLOSE; w.from++) {
 			for (i = 0; i < ARRAY_SIZE(pieces) * ARRAY_SIZE(fulls); i++) {
@@ -178,20 +164,25 @@ static void test_coding_cut_off(void **state)
 	static const size_t fulls[] = {1, 2, 100, 5000, 65536};
 	struct redact_value value = {(const uint8_t *)VALUE, strlen(VALUE)};
 	struct redact *r = redact_make(malloc(redact_size(&value, 1)), &value, 1);
-	size_t len = gzip(plain, make_plain()), i, cut;
+	size_t len = pack_zip(plain, make_plain(), PACK_GZIP, packed, sizeof(packed)), i, cut;
 	struct way w = {.coded = true, .to = HTTP1_FRAMING_CHUNKED, .piece = 7};
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(fulls); i++) {
 		for (cut = 1; cut < len; cut = 2 * cut + 7) {
-			for (w.from = HTTP1_FRAMING_LENGTH; w.from <= HTTP1_FRAMING_CLOSE; w.from++) {
-				size_t n = w.from == HTTP1_FRAMING_CHUNKED ? chunked(packed, len - cut) : len - cut;
+			for (w.from = HTTP1_FRAMING_LENGTH; w.from <= HTTP1_FRAMING_CLOSE;
+			     w.from++) {
+				size_t n = w.from == HTTP1_FRAMING_CHUNKED
+						   ? chunked(packed, len - cut)
+						   : len - cut;
 				struct buf out;
 
 				w.full = fulls[i];
 				buf_init(&out, 4u << 20);
-				assert_int_equal(run(r, &w, w.from == HTTP1_FRAMING_CHUNKED ? wire : packed, n, len - cut, &out),
-						 -EBADMSG);
+				assert_int_equal(
+					run(r, &w, w.from == HTTP1_FRAMING_CHUNKED ? wire : packed,
+					    n, len - cut, &out),
+					-EBADMSG);
 				buf_done(&out);
 			}
 		}
@@ -201,7 +192,8 @@ static void test_coding_cut_off(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_framings), cmocka_unit_test(test_coding_cut_off)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_framings),
+					   cmocka_unit_test(test_coding_cut_off)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

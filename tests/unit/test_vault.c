@@ -543,9 +543,29 @@ static bool after_change(const struct vault *v, enum change c)
 	       holds(v, "other", "KEY", "of another");
 }
 
-/* One change with the power cut at d->cut; true when it went through without reaching the cut. */
-static bool cut_once(struct disk *d, enum change c, int how, bool undo, const char *image,
-		     size_t len)
+/* A vault with KEY, KEY2 and another workspace's KEY in it, as it lies on the disk. Yours to free. */
+static char *image_before(struct vault *v, size_t *ret_len)
+{
+	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
+	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
+	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
+	vault_free(v);
+	return slurp("vault.bin", ret_len);
+}
+
+/* What is done to a vault while the power goes, and who looks at what is there afterwards. */
+struct outage {
+	const char *image; /* the vault beforehand, and its copy */
+	size_t len;
+	int variants, steps_min;
+	int (*act)(struct vault *v, const void *ctx);
+	/* rc: act's. NULL: the vault cannot be opened. */
+	struct vault *(*look)(int rc, const void *ctx, struct err *e);
+	const void *ctx;
+};
+
+/* One run, with the power cut at d->cut. */
+static void outage_once(const struct outage *o, struct disk *d, int how, bool undo)
 {
 	struct vault_io io = disk_io(d);
 	struct vault *v = NULL;
@@ -553,57 +573,81 @@ static bool cut_once(struct disk *d, enum change c, int how, bool undo, const ch
 	int rc;
 
 	clean();
-	put("vault.bin", image, len);
-	put("vault.bak", image, len);
+	put("vault.bin", o->image, o->len);
+	put("vault.bak", o->image, o->len);
 	assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
-	rc = change(v, c);
-	if (rc < 0 && !after_change(v, c))
-		assert_true(before_change(v)); /* in memory too */
+	rc = o->act(v, o->ctx);
 	vault_free(v);
 	disk_restart(d, how, undo);
-	if (vault_open(dir, by(key), NULL, &v, &e) < 0)
-		fail_msg("change %d, cut %d, half %d, lost %d, undo %d: %s", c, d->cut, d->half,
-			 how, undo, e.text);
+	v = o->look(rc, o->ctx, &e);
+	if (!v)
+		fail_msg("cut %d, half %d, lost %d, undo %d: %s", d->cut, d->half, how, undo,
+			 e.text);
+	/* And the next change works, over whatever lies about. */
+	assert_int_equal(set(v, "demo", "LATER", "x"), 0);
+	assert_true(holds(v, "demo", "LATER", "x"));
+	vault_free(v);
+}
+
+/* At every step, with bytes and names that were not durable kept or lost: the number of runs. */
+static size_t outage(const struct outage *o)
+{
+	size_t runs = 0;
+	int variant;
+
+	for (variant = 0; variant < o->variants; variant++) {
+		struct disk d = {0};
+		int cut = 0;
+
+		do {
+			d = (struct disk){.cut = cut++, .half = variant & 1};
+			outage_once(o, &d, variant / 4, variant & 2);
+			runs++;
+		} while (d.dead);
+		assert_true(cut > o->steps_min);
+	}
+	clean();
+	return runs;
+}
+
+static int act_change(struct vault *v, const void *ctx)
+{
+	enum change c = *(const enum change *)ctx;
+	int rc = change(v, c);
+
+	if (rc < 0 && !after_change(v, c))
+		assert_true(before_change(v)); /* in memory too */
+	return rc;
+}
+
+static struct vault *look_change(int rc, const void *ctx, struct err *e)
+{
+	enum change c = *(const enum change *)ctx;
+	struct vault *v = NULL;
+
+	if (vault_open(dir, by(key), NULL, &v, e) < 0)
+		return NULL;
 	if (!after_change(v, c)) {
 		assert_true(before_change(v));
 		assert_int_not_equal(rc, 0); /* what was answered 0 is kept */
 	}
-	/* And the next change works, over whatever lies about. */
-	assert_int_equal(set(v, "demo", "LATER", "x"), 0);
-	v = reopen(v);
-	assert_true(holds(v, "demo", "LATER", "x"));
-	vault_free(v);
-	return !d->dead;
+	return v;
 }
 
 static void test_power_cut(void **state)
 {
-	struct vault *v = create(NULL, 0);
-	size_t len, runs = 0;
-	char *image;
-	int c, variant;
+	struct outage o = {.variants = 12, .steps_min = 10, .act = act_change, .look = look_change};
+	char *image = image_before(create(NULL, 0), &o.len);
+	size_t runs = 0;
+	enum change c;
 
 	(void)state;
-	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
-	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
-	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
-	vault_free(v);
-	image = slurp("vault.bin", &len);
+	o.image = image;
+	o.ctx = &c;
 	for (c = 0; c < CHANGES; c++)
-		for (variant = 0; variant < 12; variant++) {
-			struct disk d = {0};
-			int cut = 0;
-
-			do {
-				d = (struct disk){.cut = cut++, .half = variant & 1};
-				runs++;
-			} while (!cut_once(&d, (enum change)c, variant / 4, variant & 2, image,
-					   len));
-			assert_true(cut > 10);
-		}
+		runs += outage(&o);
 	assert_true(runs > 400);
 	free(image);
-	clean();
 }
 
 /* A vault in the making: there is none, or all of it. */
@@ -819,61 +863,45 @@ static void test_changed_cost(void **state)
 	clean();
 }
 
-/* The power is cut at every step of a rewrap: the old key opens the vault, or the new one, and all is in it. */
-static void cut_rewrap(const struct vault_key *fresh, int variants)
+static int act_rewrap(struct vault *v, const void *fresh)
 {
-	struct vault *v = create(NULL, 0);
-	struct vault_key k = *fresh;
-	size_t len;
-	char *image;
-	int variant;
+	int rc = vault_rewrap(v, fresh, NULL);
 
-	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
-	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
-	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
-	vault_free(v);
-	image = slurp("vault.bin", &len);
-	for (variant = 0; variant < variants; variant++) {
-		struct disk d = {0};
-		int cut = 0, rc;
+	assert_true(before_change(v));
+	return rc;
+}
 
-		do {
-			struct vault_io io = disk_io(&d);
-			struct err e = {0};
+/* The old key opens the vault, or the new one, and all is in it. */
+static struct vault *look_rewrap(int rc, const void *fresh, struct err *e)
+{
+	struct vault *v = NULL;
 
-			d = (struct disk){.cut = cut++, .half = variant & 1};
-			clean();
-			put("vault.bin", image, len);
-			put("vault.bak", image, len);
-			assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
-			rc = vault_rewrap(v, &k, NULL);
-			assert_true(before_change(v));
-			v = vault_free(v);
-			disk_restart(&d, variant / 4, variant & 2);
-			if (vault_open(dir, by(key), NULL, &v, &e) == 0)
-				assert_int_not_equal(rc, 0);
-			else if (vault_open(dir, &k, NULL, &v, &e) < 0)
-				fail_msg("cut %d, variant %d: %s", d.cut, variant, e.text);
-			assert_true(before_change(v));
-			assert_int_equal(set(v, "demo", "LATER", "x"), 0);
-			v = vault_free(v);
-		} while (d.dead);
-		assert_true(cut > 10);
-	}
-	free(image);
-	clean();
+	if (vault_open(dir, by(key), NULL, &v, e) == 0)
+		assert_int_not_equal(rc, 0);
+	else if (vault_open(dir, fresh, NULL, &v, e) < 0)
+		return NULL;
+	assert_true(before_change(v));
+	return v;
 }
 
 static void test_power_cut_rewrap(void **state)
 {
 	struct secret *other = NULL, *phrase = text("a passphrase");
+	struct outage o = {.steps_min = 10, .act = act_rewrap, .look = look_rewrap};
+	char *image = image_before(create(NULL, 0), &o.len);
 
 	(void)state;
 	assert_int_equal(secret_new(VAULT_KEY_LEN, &other, NULL), 0);
-	cut_rewrap(by_kind(VAULTREC_WRAP_KEYFILE, other), 12);
-	cut_rewrap(by_kind(VAULTREC_WRAP_PASSPHRASE, phrase), 2);
+	o.image = image;
+	o.variants = 12;
+	o.ctx = by_kind(VAULTREC_WRAP_KEYFILE, other);
+	(void)outage(&o);
+	o.variants = 2; /* a passphrase takes its time */
+	o.ctx = by_kind(VAULTREC_WRAP_PASSPHRASE, phrase);
+	(void)outage(&o);
 	secret_free(other);
 	secret_free(phrase);
+	free(image);
 }
 
 static void test_restore(void **state)
@@ -931,54 +959,53 @@ static void test_restore(void **state)
 	clean();
 }
 
+struct backup {
+	char *p;
+	size_t len;
+	const struct outage *o;
+};
+
+static int act_restore(struct vault *v, const void *ctx)
+{
+	const struct backup *b = ctx;
+
+	return vault_restore(v, (uint8_t *)b->p, b->len, NULL);
+}
+
+static struct vault *look_restore(int rc, const void *ctx, struct err *e)
+{
+	const struct backup *b = ctx;
+	struct vault *v = NULL;
+
+	if (vault_open(dir, by(key), NULL, &v, e) < 0)
+		return NULL;
+	if (holds(v, "demo", "KEY", "of the backup"))
+		assert_file("vault.old", b->o->image, b->o->len); /* what was replaced is there */
+	else
+		assert_true(rc != 0 && before_change(v));
+	return v;
+}
+
 static void test_power_cut_restore(void **state)
 {
+	struct outage o = {
+		.variants = 12, .steps_min = 15, .act = act_restore, .look = look_restore};
 	struct vault *v = create(NULL, 0);
-	size_t len, backup_len;
+	struct backup b = {.o = &o};
 	const uint8_t *p;
-	char *image, *backup;
-	int variant;
+	char *image;
 
 	(void)state;
 	assert_int_equal(set(v, "demo", "KEY", "of the backup"), 0);
-	p = vault_image(v, &backup_len);
-	backup = malloc(backup_len);
-	memcpy(backup, p, backup_len);
-	assert_int_equal(set(v, "demo", "KEY", "first value"), 0);
-	assert_int_equal(set(v, "demo", "KEY2", "kept"), 0);
-	assert_int_equal(set(v, "other", "KEY", "of another"), 0);
-	vault_free(v);
-	image = slurp("vault.bin", &len);
-	for (variant = 0; variant < 12; variant++) {
-		struct disk d = {0};
-		int cut = 0, rc;
-
-		do {
-			struct vault_io io = disk_io(&d);
-			struct err e = {0};
-
-			d = (struct disk){.cut = cut++, .half = variant & 1};
-			clean();
-			put("vault.bin", image, len);
-			put("vault.bak", image, len);
-			assert_int_equal(vault_open(dir, by(key), &io, &v, &e), 0);
-			rc = vault_restore(v, (uint8_t *)backup, backup_len, NULL);
-			v = vault_free(v);
-			disk_restart(&d, variant / 4, variant & 2);
-			if (vault_open(dir, by(key), NULL, &v, &e) < 0)
-				fail_msg("cut %d, variant %d: %s", d.cut, variant, e.text);
-			if (holds(v, "demo", "KEY", "of the backup"))
-				assert_file("vault.old", image,
-					    len); /* what was replaced is there */
-			else
-				assert_true(rc != 0 && before_change(v));
-			v = vault_free(v);
-		} while (d.dead);
-		assert_true(cut > 15);
-	}
+	p = vault_image(v, &b.len);
+	b.p = malloc(b.len);
+	memcpy(b.p, p, b.len);
+	image = image_before(v, &o.len);
+	o.image = image;
+	o.ctx = &b;
+	(void)outage(&o);
 	free(image);
-	free(backup);
-	clean();
+	free(b.p);
 }
 
 static int setup(void **state)
