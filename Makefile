@@ -37,7 +37,7 @@ PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops
 KEEPER   := keeper keeper_vault keeper_docs keeper_admin keeper_peers backend backend_dir backend_helper backend_command vault vaultrec ca sign secret former
 RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
 PROXY    := proxy conn exchange judge values answer relay hold explicit xas formset jsonset ws wsrelay tls leaf hello http1 route ref inject bodyref upstream record buf side ask who creds body sieve redact skim recode known
-CLI      := main args prompt client show typed cmd_init cmd_workspace cmd_secrets cmd_bind cmd_import binding dotenv cmd_run cmd_call cmd_cgroup cmd_status cmd_log log_lines \
+CLI      := main args prompt client show listing typed cmd_init cmd_workspace cmd_secrets cmd_bind cmd_import binding dotenv cmd_run cmd_call cmd_cgroup cmd_status cmd_log log_lines \
 	    cmd_doctor run_env run_mounts run_sandbox
 # What sees credentials that should not be there.
 PROXY    += literal foreign prints

@@ -83,6 +83,17 @@ json_t *client_request(const struct cli *c, const char *op, bool bound)
 	return take(j);
 }
 
+json_t *client_with(json_t *request, const char *key, json_t *value)
+{
+	auto_json json_t *j = request;
+
+	if (!j) {
+		json_decref(value);
+		return NULL;
+	}
+	return json_object_set_new(j, key, value) ? NULL : take(j);
+}
+
 static int dial(const struct cli *c, int *ret, struct err *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};

@@ -19,6 +19,8 @@ int client_find(struct cli *c, const char *control, const char *config, struct e
 
 /* {"op":op} and, when the command is bound to one and it is known, "workspace". NULL: out of memory. */
 json_t *client_request(const struct cli *c, const char *op, bool bound);
+/* The request with one more field. Both are taken over; if one is NULL, or memory runs out, so is what comes back. */
+json_t *client_with(json_t *request, const char *key, json_t *value);
 
 /* Sends the request (always freed; NULL is "out of memory") and, when fd >= 0, that descriptor. On 0
  * *ret is the answer, whose "ok" is true; *ret_fd the descriptor that came with it or -1 (ret_fd NULL:

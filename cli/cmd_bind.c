@@ -8,13 +8,7 @@
 
 static json_t *named(const struct cli *c, const char *op)
 {
-	json_t *request = client_request(c, op, true);
-
-	if (request && json_object_set_new(request, "name", json_string(c->args.rest[0]))) {
-		json_decref(request);
-		return NULL;
-	}
-	return request;
+	return client_with(client_request(c, op, true), "name", json_string(c->args.rest[0]));
 }
 
 /* "Bound STRIPE_KEY", and what stands for it. */
@@ -28,11 +22,8 @@ static int done(const struct cli *c, json_t *a, const char *what)
 		(void)printf("; the allowlist is at version %lld",
 			     (long long)client_number(a, "version"));
 	(void)fputs(".\n", stdout);
-	if (client_text(a, "placeholder")[0]) {
-		(void)fputs("Its placeholder: ", stdout);
-		show_text(stdout, client_text(a, "placeholder"));
-		(void)fputc('\n', stdout);
-	}
+	if (client_text(a, "placeholder")[0])
+		show_line("Its placeholder: ", client_text(a, "placeholder"));
 	return show_end();
 }
 
@@ -143,17 +134,12 @@ int cmd_workspace_foreign(struct cli *c)
 	json_t *request = client_request(c, "workspace.foreign", true);
 	struct err e = {""};
 
-	if (request && c->args.rest_count &&
-	    json_object_set_new(request, "mode", json_string(c->args.rest[0]))) {
-		json_decref(request);
-		request = NULL;
-	}
+	if (c->args.rest_count)
+		request = client_with(request, "mode", json_string(c->args.rest[0]));
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)fputs("Foreign credentials: ", stdout);
-	show_text(stdout, client_text(a, "mode"));
-	(void)fputc('\n', stdout);
+	show_line("Foreign credentials: ", client_text(a, "mode"));
 	return show_end();
 }

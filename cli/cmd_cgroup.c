@@ -1,6 +1,7 @@
 /* cmd_cgroup.c: `agentsecrets cgroup list`, `attach` and `detach`. */
 #include "cli.h"
 #include "client.h"
+#include "listing.h"
 #include "show.h"
 
 #include <stdint.h>
@@ -18,36 +19,25 @@ static json_t *since_text(const json_t *guard)
 	return json_string(text);
 }
 
+static json_t *guard_row(const json_t *g)
+{
+	return json_pack("[s,s,o,s,o,s]", client_text(g, "guard"), client_text(g, "workspace"),
+			 json_sprintf("%zu", json_array_size(json_object_get(g, "pids"))),
+			 client_text(g, "netns"), since_text(g), client_text(g, "path"));
+}
+
 int cmd_cgroup_list(struct cli *c)
 {
 	static const char *const heads[] = {"GUARD", "WORKSPACE", "PROCESSES",
 					    "NETNS", "SINCE",     "CGROUP"};
-	auto_json json_t *a = NULL, *rows = json_array();
-	const json_t *g;
-	struct err e = {""};
-	size_t i;
 
-	if (client_call(c, client_request(c, "cgroup.list", false), -1, &a, NULL, &e))
-		return cli_fail(&e);
-	if (c->json)
-		return show_json(a);
-	json_array_foreach(json_object_get(a, "guards"), i, g) {
-		(void)json_array_append_new(
-			rows,
-			json_pack("[s,s,o,s,o,s]", client_text(g, "guard"),
-				  client_text(g, "workspace"),
-				  json_sprintf("%zu", json_array_size(json_object_get(g, "pids"))),
-				  client_text(g, "netns"), since_text(g), client_text(g, "path")));
-	}
-	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
-	return show_end();
+	return listing(c, &(struct listing){"cgroup.list", false, "guards", heads,
+					    ARRAY_SIZE(heads), guard_row});
 }
 
 static void text(const char *label, const json_t *obj, const char *key)
 {
-	(void)fputs(label, stdout);
-	show_text(stdout, client_text(obj, key));
-	(void)fputc('\n', stdout);
+	show_line(label, client_text(obj, key));
 }
 
 static void killed(const json_t *a)
@@ -105,10 +95,9 @@ int cmd_cgroup_attach(struct cli *c)
 		json_decref(request);
 		return cli_usage(c, "%s is no process id", c->args.rest[0]);
 	}
-	if (request)
-		(void)json_object_set_new(request, "pid", json_integer(pid));
-	if (request && args_value(&c->args, 'k'))
-		(void)json_object_set_new(request, "kill", json_true());
+	request = client_with(request, "pid", json_integer(pid));
+	if (args_value(&c->args, 'k'))
+		request = client_with(request, "kill", json_true());
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)
@@ -119,12 +108,11 @@ int cmd_cgroup_attach(struct cli *c)
 
 int cmd_cgroup_detach(struct cli *c)
 {
-	json_t *request = client_request(c, "cgroup.detach", false);
+	json_t *request = client_with(client_request(c, "cgroup.detach", false), "guard",
+				      json_string(c->args.rest[0]));
 	auto_json json_t *a = NULL;
 	struct err e = {""};
 
-	if (request)
-		(void)json_object_set_new(request, "guard", json_string(c->args.rest[0]));
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)

@@ -1,9 +1,10 @@
 /* cmd_secrets.c: `agentsecrets secrets ...`. The value is read here and leaves through a pipe; it is never
  * part of a request, an argument or a message. */
 #include "binding.h"
-#include "cmd_source.h"
 #include "cli.h"
 #include "client.h"
+#include "cmd_source.h"
+#include "listing.h"
 #include "prompt.h"
 #include "show.h"
 
@@ -85,11 +86,8 @@ int cmd_secrets_set(struct cli *c)
 	(void)fputs("Stored ", stdout);
 	show_text(stdout, c->args.rest[0]);
 	(void)printf("; the allowlist is at version %lld.\n", (long long)client_number(a, "version"));
-	if (client_text(a, "placeholder")[0]) {
-		(void)fputs("Its placeholder: ", stdout);
-		show_text(stdout, client_text(a, "placeholder"));
-		(void)fputc('\n', stdout);
-	}
+	if (client_text(a, "placeholder")[0])
+		show_line("Its placeholder: ", client_text(a, "placeholder"));
 	return show_end();
 }
 
@@ -131,47 +129,37 @@ static void narrowed_into(char *out, size_t cap, const json_t *s)
 		}
 }
 
+static json_t *secret_row(const json_t *s)
+{
+	char hosts[2048], slots[128], only[4096];
+
+	join_into(hosts, sizeof(hosts), json_object_get(s, "hosts"), "none: refused everywhere");
+	join_into(slots, sizeof(slots), json_object_get(s, "slots"), "");
+	narrowed_into(only, sizeof(only), s);
+	return json_pack("[s,s,s,s,s,s]", client_text(s, "name"), client_text(s, "kind"), hosts,
+			 slots, only, client_text(s, "placeholder"));
+}
+
 int cmd_secrets_list(struct cli *c)
 {
-	static const char *const heads[] = {"NAME", "KIND", "HOSTS", "SLOTS", "ONLY", "PLACEHOLDER"};
-	auto_json json_t *a = NULL, *rows = json_array();
-	const json_t *s;
-	struct err e = {""};
-	size_t i;
+	static const char *const heads[] = {"NAME",  "KIND", "HOSTS",
+					    "SLOTS", "ONLY", "PLACEHOLDER"};
 
-	if (client_call(c, client_request(c, "secrets.list", true), -1, &a, NULL, &e))
-		return cli_fail(&e);
-	if (c->json)
-		return show_json(a);
-	json_array_foreach(json_object_get(a, "secrets"), i, s) {
-		char hosts[2048], slots[128], only[4096];
-
-		join_into(hosts, sizeof(hosts), json_object_get(s, "hosts"), "none: refused everywhere");
-		join_into(slots, sizeof(slots), json_object_get(s, "slots"), "");
-		narrowed_into(only, sizeof(only), s);
-		(void)json_array_append_new(rows, json_pack("[s,s,s,s,s,s]", client_text(s, "name"), client_text(s, "kind"),
-							    hosts, slots, only, client_text(s, "placeholder")));
-	}
-	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
-	return show_end();
+	return listing(c, &(struct listing){"secrets.list", true, "secrets", heads,
+					    ARRAY_SIZE(heads), secret_row});
 }
 
 int cmd_secrets_delete(struct cli *c)
 {
 	auto_json json_t *a = NULL;
-	json_t *request = client_request(c, "secrets.delete", true);
+	json_t *request = client_with(client_request(c, "secrets.delete", true), "name",
+				      json_string(c->args.rest[0]));
 	struct err e = {""};
 
-	if (request && json_object_set_new(request, "name", json_string(c->args.rest[0]))) {
-		json_decref(request);
-		request = NULL;
-	}
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)fputs("Deleted ", stdout);
-	show_text(stdout, c->args.rest[0]);
-	(void)fputc('\n', stdout);
+	show_line("Deleted ", c->args.rest[0]);
 	return show_end();
 }

@@ -2,6 +2,7 @@
 #include "cmd_source.h"
 
 #include "show.h"
+#include "typed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +10,11 @@
 static int add_seconds(const struct cli *c, char id, const char *field, json_t *spec, struct err *e)
 {
 	const char *v = args_value(&c->args, id);
-	char *end;
 	long n;
 
 	if (!v)
 		return 0;
-	errno = 0;
-	n = strtol(v, &end, 10);
-	if (errno || end == v || *end || n < 0)
+	if (typed_number(v, 0, &n))
 		return err_set(e, -EINVAL, "--%s takes a number of seconds", field);
 	return json_object_set_new(spec, field, json_integer(n)) ? err_set(e, -ENOMEM, "out of memory") : 0;
 }

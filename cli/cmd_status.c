@@ -87,10 +87,7 @@ int cmd_version(struct cli *c)
 		return show_json(out);
 	}
 	(void)printf("agentsecrets %s\n", AGENTSECRETS_VERSION);
-	if (!rc) {
-		(void)fputs("agentsecretsd ", stdout);
-		show_text(stdout, client_text(a, "version"));
-		(void)fputc('\n', stdout);
-	}
+	if (!rc)
+		show_line("agentsecretsd ", client_text(a, "version"));
 	return show_end();
 }

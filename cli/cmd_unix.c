@@ -1,6 +1,7 @@
 /* cmd_unix.c: `agentsecrets workspace unix ...` */
 #include "cli.h"
 #include "client.h"
+#include "listing.h"
 #include "show.h"
 
 static int change(struct cli *c, const char *op, const char *done)
@@ -32,21 +33,15 @@ int cmd_unix_remove(struct cli *c)
 	return change(c, "unix.remove", "Closed");
 }
 
+static json_t *socket_row(const json_t *s)
+{
+	return json_pack("[s,s]", client_text(s, "socket"), client_text(s, "note"));
+}
+
 int cmd_unix_list(struct cli *c)
 {
 	static const char *const heads[] = {"SOCKET", "NOTE"};
-	auto_json json_t *a = NULL, *rows = json_array();
-	const json_t *s;
-	struct err e = {""};
-	size_t i;
 
-	if (client_call(c, client_request(c, "unix.list", true), -1, &a, NULL, &e))
-		return cli_fail(&e);
-	if (c->json)
-		return show_json(a);
-	json_array_foreach(json_object_get(a, "sockets"), i, s)
-		(void)json_array_append_new(
-			rows, json_pack("[s,s]", client_text(s, "socket"), client_text(s, "note")));
-	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
-	return show_end();
+	return listing(c, &(struct listing){"unix.list", true, "sockets", heads, ARRAY_SIZE(heads),
+					    socket_row});
 }

@@ -3,6 +3,7 @@
 #include "client.h"
 #include "prompt.h"
 #include "show.h"
+#include "typed.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -118,14 +119,11 @@ static int add_number(const struct cli *c, char id, const char *field, json_t *r
 		      struct err *e)
 {
 	const char *v = args_value(&c->args, id);
-	char *end;
 	long n;
 
 	if (!v)
 		return 0;
-	errno = 0;
-	n = strtol(v, &end, 10);
-	if (errno || end == v || *end || n < 1)
+	if (typed_number(v, 1, &n))
 		return err_set(e, -EINVAL, "%s takes a number of 1 or more",
 			       id == 'N' ? "--passes" : "--memory");
 	return json_object_set_new(request, field, json_integer(n))
@@ -217,9 +215,7 @@ int cmd_vault_restore(struct cli *c)
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)fputs("The vault holds what the backup held. What it held before is kept in ",
-		    stdout);
-	show_text(stdout, client_text(a, "kept"));
-	(void)fputc('\n', stdout);
+	show_line("The vault holds what the backup held. What it held before is kept in ",
+		  client_text(a, "kept"));
 	return show_end();
 }

@@ -3,8 +3,9 @@
 #include "cli.h"
 #include "client.h"
 #include "cmd_source.h"
-#include "typed.h"
+#include "listing.h"
 #include "show.h"
+#include "typed.h"
 
 #include <pwd.h>
 #include <stdlib.h>
@@ -16,17 +17,12 @@ static int named(struct cli *c, json_t *request, const char *done)
 	auto_json json_t *a = NULL;
 	struct err e = {""};
 
-	if (request && json_object_set_new(request, "workspace", json_string(c->args.rest[0]))) {
-		json_decref(request);
-		request = NULL;
-	}
+	request = client_with(request, "workspace", json_string(c->args.rest[0]));
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)fputs(done, stdout);
-	show_text(stdout, client_text(a, "workspace"));
-	(void)fputc('\n', stdout);
+	show_line(done, client_text(a, "workspace"));
 	return show_end();
 }
 
@@ -60,11 +56,10 @@ int cmd_workspace_create(struct cli *c)
 		json_decref(request);
 		return cli_fail(&e);
 	}
-	if ((owner && request && json_object_set_new(request, "owner", json_integer(uid))) ||
-	    (backend && request && json_object_set_new(request, "backend", json_string(backend)))) {
-		json_decref(request);
-		request = NULL;
-	}
+	if (owner)
+		request = client_with(request, "owner", json_integer(uid));
+	if (backend)
+		request = client_with(request, "backend", json_string(backend));
 	return named(c, request, "Made workspace ");
 }
 
@@ -84,32 +79,24 @@ static json_t *number_text(const json_t *obj, const char *key)
 	return json_sprintf("%lld", (long long)client_number(obj, key));
 }
 
+static json_t *workspace_row(const json_t *w)
+{
+	const struct passwd *pw = getpwuid((uid_t)client_number(w, "owner"));
+
+	return json_pack(
+		"[s,s,o,o,o,o,o,s]", client_text(w, "workspace"),
+		json_is_true(json_object_get(w, "current")) ? "yes" : "", number_text(w, "rules"),
+		number_text(w, "secrets"), number_text(w, "guards"), number_text(w, "version"),
+		pw ? json_string(pw->pw_name) : number_text(w, "owner"), client_text(w, "backend"));
+}
+
 int cmd_workspace_list(struct cli *c)
 {
-	static const char *const heads[] = {"WORKSPACE", "CURRENT", "RULES", "SECRETS", "GUARDS", "VERSION",
-					    "OWNER", "VALUES"};
-	auto_json json_t *a = NULL, *rows = json_array();
-	const json_t *w;
-	struct err e = {""};
-	size_t i;
+	static const char *const heads[] = {"WORKSPACE", "CURRENT", "RULES", "SECRETS",
+					    "GUARDS",    "VERSION", "OWNER", "VALUES"};
 
-	if (client_call(c, client_request(c, "workspace.list", false), -1, &a, NULL, &e))
-		return cli_fail(&e);
-	if (c->json)
-		return show_json(a);
-	json_array_foreach(json_object_get(a, "workspaces"), i, w) {
-		const struct passwd *pw = getpwuid((uid_t)client_number(w, "owner"));
-
-		(void)json_array_append_new(
-			rows, json_pack("[s,s,o,o,o,o,o,s]", client_text(w, "workspace"),
-					json_is_true(json_object_get(w, "current")) ? "yes" : "",
-					number_text(w, "rules"), number_text(w, "secrets"),
-					number_text(w, "guards"), number_text(w, "version"),
-					pw ? json_string(pw->pw_name) : number_text(w, "owner"),
-					client_text(w, "backend")));
-	}
-	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
-	return show_end();
+	return listing(c, &(struct listing){"workspace.list", false, "workspaces", heads,
+					    ARRAY_SIZE(heads), workspace_row});
 }
 
 /* ---- allowlist ---- */
@@ -274,25 +261,19 @@ static json_t *rule_options(const json_t *r)
 			    cert[0] ? "client-cert=" : "", cert);
 }
 
+static json_t *rule_row(const json_t *r)
+{
+	return json_pack("[s,o,s,o,o,o]", client_text(r, "host"), number_text(r, "port"),
+			 client_text(r, "mode"), joined(json_object_get(r, "methods"), "any"),
+			 joined(json_object_get(r, "paths"), "any"), rule_options(r));
+}
+
 int cmd_allowlist_list(struct cli *c)
 {
 	static const char *const heads[] = {"HOST", "PORT", "MODE", "METHODS", "PATHS", "OPTIONS"};
-	auto_json json_t *a = NULL, *rows = json_array();
-	const json_t *r;
-	struct err e = {""};
-	size_t i;
 
-	if (client_call(c, client_request(c, "allowlist.list", true), -1, &a, NULL, &e))
-		return cli_fail(&e);
-	if (c->json)
-		return show_json(a);
-	json_array_foreach(json_object_get(a, "rules"), i, r)
-		(void)json_array_append_new(
-			rows, json_pack("[s,o,s,o,o,o]", client_text(r, "host"), number_text(r, "port"),
-					client_text(r, "mode"), joined(json_object_get(r, "methods"), "any"),
-					joined(json_object_get(r, "paths"), "any"), rule_options(r)));
-	show_table(stdout, heads, ARRAY_SIZE(heads), rows);
-	return show_end();
+	return listing(c, &(struct listing){"allowlist.list", true, "rules", heads,
+					    ARRAY_SIZE(heads), rule_row});
 }
 
 int cmd_allowlist_verify(struct cli *c)

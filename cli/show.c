@@ -69,6 +69,13 @@ void show_text(FILE *f, const char *text)
 	show_clean(f, text, strlen(text));
 }
 
+void show_line(const char *label, const char *text)
+{
+	(void)fputs(label, stdout);
+	show_text(stdout, text);
+	(void)fputc('\n', stdout);
+}
+
 static size_t width_of(const char *text)
 {
 	size_t len = strlen(text), width = 0;

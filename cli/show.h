@@ -11,6 +11,8 @@
  * bytes, DEL, C1, bidirectional and zero-width marks, and bytes that are not UTF-8, as \xNN. */
 void show_clean(FILE *f, const char *text, size_t len);
 void show_text(FILE *f, const char *text);
+/* A line on stdout: the label as it is, then text from elsewhere. */
+void show_line(const char *label, const char *text);
 
 /* Heads and an array of arrays of strings, in columns two blanks apart. No rows: nothing is printed. */
 void show_table(FILE *f, const char *const *heads, size_t columns, const json_t *rows);

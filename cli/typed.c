@@ -17,6 +17,19 @@ int typed_port(const char *typed, uint16_t *port, struct err *e)
 	return 0;
 }
 
+int typed_number(const char *typed, long min, long *ret)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(typed, &end, 10);
+	if (errno || end == typed || *end || n < min)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
 /* Refuses what is pasted from a browser, and names the host in it. */
 static int not_a_url(const char *typed, struct err *e)
 {

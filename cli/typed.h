@@ -13,6 +13,8 @@
  * says what to type, for a URL above all. */
 int typed_host(const char *typed, char host[TYPED_HOST_MAX], uint16_t *port, struct err *e) must_check;
 int typed_port(const char *typed, uint16_t *port, struct err *e) must_check;
+/* -EINVAL without a sentence: not a decimal number, or below min. */
+int typed_number(const char *typed, long min, long *ret) must_check;
 
 /* A moment in the past, for `log --since`: "15m", "2h", "3d", "90s", or RFC 3339
  * ("2026-11-23", "2026-11-23T07:00", with seconds, with Z). *ret: nanoseconds since 1970, UTC. */

@@ -90,9 +90,25 @@ static void test_since(void **s)
 			fail_msg("\"%s\" was taken for a time", wrong[i]);
 }
 
+static void test_numbers(void **s)
+{
+	static const char *const wrong[] = {"", "x", "1x", "0", "-1", "1.5", "99999999999999999999"};
+	long n = 7;
+
+	(void)s;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		if (typed_number(wrong[i], 1, &n) != -EINVAL || n != 7)
+			fail_msg("\"%s\" was taken for a number", wrong[i]);
+	assert_int_equal(typed_number("0", 0, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(typed_number("86400", 1, &n), 0);
+	assert_int_equal(n, 86400);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hosts), cmocka_unit_test(test_since)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hosts), cmocka_unit_test(test_since),
+					   cmocka_unit_test(test_numbers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
