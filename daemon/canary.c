@@ -2,7 +2,9 @@
  * the former, which keep their birth cgroup. A table names the attempts; each answers 0 or -errno. */
 #include "canary.h"
 
+#include "aside.h"
 #include "cgroup.h"
+#include "fdio.h"
 
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -13,7 +15,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #define SLOTS 12
 
@@ -161,20 +162,6 @@ static int foreign_accept(struct outside *o)
 	return fd < 0 ? -errno : 0;
 }
 
-static int pass(int to, int what)
-{
-	union {
-		struct cmsghdr h;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} u = { .h = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes,
-			    .msg_controllen = sizeof(u.bytes) };
-
-	memcpy(CMSG_DATA(&u.h), &what, sizeof(what));
-	return sendmsg(to, &m, MSG_NOSIGNAL) == 1 ? 0 : -errno;
-}
-
 /* The descriptor that came, or -EPERM when the kernel left it out. */
 static int taken(int from)
 {
@@ -205,7 +192,7 @@ static int receive_foreign(struct outside *o)
 		return -errno;
 	to = pair[0];
 	from = pair[1];
-	rc = pass(to, o->udp);
+	rc = fdio_send(to, "x", 1, o->udp);
 	if (!rc)
 		fd = taken(from);
 	return rc ? rc : fd < 0 ? fd : 0;
@@ -241,43 +228,24 @@ static attempt_fn *const lsm_attempts[CANARY_LSM] = {
 	send_name, receive_foreign, look_outside, call_bpf, write_cgroup,
 };
 
-/* ---- the child ---------------------------------------------------------------------------------- */
+/* ---- in a process aside --------------------------------------------------------------------- */
 
-static int child(struct outside *o, attempt_fn *const *attempts, size_t count, int to)
+struct attempts {
+	struct outside *o;
+	attempt_fn *const *fn;
+	size_t count;
+};
+
+static void attempt(void *ctx, void *out)
 {
-	struct results r = {};
+	const struct attempts *a = ctx;
+	struct results *r = out;
 
-	for (size_t i = 0; i < count; i++)
-		r.before[i] = attempts[i](o);
-	r.setup = cgroup_move(o->cgroup, getpid(), NULL);
-	for (size_t i = 0; i < count && !r.setup; i++)
-		r.after[i] = attempts[i](o);
-	return write(to, &r, sizeof(r)) == (ssize_t)sizeof(r) ? 0 : 1;
-}
-
-static int attempt(struct outside *o, attempt_fn *const *attempts, size_t count, struct results *r)
-{
-	auto_close int from = -1, to = -1;
-	int pair[2];
-	ssize_t n;
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) != 0)
-		return -errno;
-	from = pair[0];
-	to = pair[1];
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0)
-		_exit(child(o, attempts, count, to));
-	own_close(&to);
-	do
-		n = read(from, r, sizeof(*r));
-	while (n < 0 && errno == EINTR);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return n == (ssize_t)sizeof(*r) ? r->setup : -EPROTO;
+	for (size_t i = 0; i < a->count; i++)
+		r->before[i] = a->fn[i](a->o);
+	r->setup = cgroup_move(a->o->cgroup, getpid(), NULL);
+	for (size_t i = 0; i < a->count && !r->setup; i++)
+		r->after[i] = a->fn[i](a->o);
 }
 
 static int run(int cgroup_fd, attempt_fn *const *attempts, size_t count, struct results *r)
@@ -287,9 +255,9 @@ static int run(int cgroup_fd, attempt_fn *const *attempts, size_t count, struct 
 
 	_Static_assert(SLOTS >= CANARY_LSM && SLOTS >= ARRAY_SIZE(unix_attempts), "a slot for each attempt");
 	if (!rc)
-		rc = attempt(&o, attempts, count, r);
+		rc = aside(attempt, &(struct attempts){ &o, attempts, count }, r, sizeof(*r));
 	outside_close(&o);
-	return rc;
+	return rc ? rc : r->setup;
 }
 
 static bool is_refusal(int rc)

@@ -6,6 +6,7 @@
  */
 #include "doctor.h"
 
+#include "aside.h"
 #include "cgroup.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define DOCTOR_PROXY 15001 /* in a network namespace of its own: nothing else is there */
 #define DOCTOR_DNS 15053
@@ -226,39 +226,15 @@ static int canary_setup(struct canary *c)
 	return cgroup_move(c->d->cgroup[DOCTOR_GUARD], getpid(), NULL);
 }
 
-static int canary_main(const struct doctor *d, int to)
+/* In a process aside. */
+static void canaries_sing(void *ctx, void *out)
 {
-	struct canary c = { .d = d, .proxy = -1, .dns = -1, .outside = -1 };
-	struct verdicts v = { .setup = canary_setup(&c) };
+	struct canary c = { .d = ctx, .proxy = -1, .dns = -1, .outside = -1 };
+	struct verdicts *v = out;
 
-	for (size_t i = 0; v.setup == 0 && i < CANARIES; i++)
-		v.rc[i] = canaries[i].run(&c);
-	return write(to, &v, sizeof(v)) == (ssize_t)sizeof(v) ? 0 : 1;
-}
-
-static int run_canaries(const struct doctor *d, struct verdicts *v)
-{
-	auto_close int from = -1, to = -1;
-	int pair[2];
-	ssize_t n;
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) != 0)
-		return -errno;
-	from = pair[0];
-	to = pair[1];
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0)
-		_exit(canary_main(d, to));
-	own_close(&to);
-	do
-		n = read(from, v, sizeof(*v));
-	while (n < 0 && errno == EINTR);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return n == (ssize_t)sizeof(*v) ? v->setup : -EPROTO;
+	v->setup = canary_setup(&c);
+	for (size_t i = 0; v->setup == 0 && i < CANARIES; i++)
+		v->rc[i] = canaries[i].run(&c);
 }
 
 static int doctor_cgroups(struct doctor *d, struct err *e)
@@ -327,8 +303,9 @@ static bool add_canaries(struct report *r, const struct doctor *d)
 	struct verdicts v = {};
 	char detail[sizeof(r->checks->detail)];
 	bool all = true;
-	int rc = run_canaries(d, &v);
+	int rc = aside(canaries_sing, (void *)(uintptr_t)d, &v, sizeof(v));
 
+	rc = rc ? rc : v.setup;
 	for (size_t i = 0; i < CANARIES; i++) {
 		int got = rc ? rc : v.rc[i];
 

@@ -195,32 +195,39 @@ ssize_t fdio_recv(int sock, void *buf, size_t cap, int flags, int *ret_fd)
 	return n;
 }
 
-int fdio_send(int sock, const void *p, size_t len, int fd)
+ssize_t fdio_send_once(int sock, const struct iovec *iov, size_t count, int fd, int flags)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = {0};
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+	ssize_t n;
+
+	if (fd >= 0) {
+		msg.msg_control = control.space;
+		msg.msg_controllen = sizeof(control.space);
+		control.align.cmsg_level = SOL_SOCKET;
+		control.align.cmsg_type = SCM_RIGHTS;
+		control.align.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
+	}
+	do
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL | flags);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int fdio_send(int sock, const void *p, size_t len, int fd)
+{
 	const char *at = p;
 
 	while (len > 0) {
 		struct iovec iov = {(void *)(uintptr_t)at, len};
-		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-		ssize_t n;
+		ssize_t n = fdio_send_once(sock, &iov, 1, fd, 0);
 
-		if (fd >= 0) {
-			msg.msg_control = control.space;
-			msg.msg_controllen = sizeof(control.space);
-			control.align.cmsg_level = SOL_SOCKET;
-			control.align.cmsg_type = SCM_RIGHTS;
-			control.align.cmsg_len = CMSG_LEN(sizeof(int));
-			memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
-		}
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		fd = -1; /* goes with the first byte */
 		at += n;
 		len -= (size_t)n;

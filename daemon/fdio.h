@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /* All of it, or an error. */
 int fdio_write(int fd, const void *p, size_t len) must_check;
@@ -29,6 +30,9 @@ int fdio_memfd_read(int fd, size_t len, char **ret) must_check;
 /* One message and at most one descriptor (*ret_fd, -1: none). 0: end. -EPROTO: truncated, or more than
  * one descriptor came. */
 ssize_t fdio_recv(int sock, void *buf, size_t cap, int flags, int *ret_fd) must_check;
+/* One sendmsg(2), with one descriptor (or none: -1): the number of bytes that went. No SIGPIPE. */
+ssize_t fdio_send_once(int sock, const struct iovec *iov, size_t count, int fd,
+		       int flags) must_check;
 /* Sends bytes with one descriptor (or none: -1); blocking sockets wait. */
 int fdio_send(int sock, const void *p, size_t len, int fd) must_check;
 

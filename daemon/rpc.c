@@ -38,26 +38,11 @@ int rpc_send(int sock, uint16_t op, uint32_t id, const void *body, size_t size, 
 	struct iovec iov[3] = {{&head, sizeof(head)},
 			       {(void *)(uintptr_t)body, size},
 			       {(void *)(uintptr_t)tail, tail_len}};
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
 	ssize_t n;
 
 	assert(tail_len <= RPC_TAIL_MAX);
-	if (fd >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
-	}
-	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	n = fdio_send_once(sock, iov, 3, fd, MSG_DONTWAIT);
+	return n < 0 ? (int)n : 0;
 }
 
 /* Judges one datagram and calls its row. */
