@@ -32,7 +32,7 @@ LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lsecco
 LIBS_CLI := -ljansson -lsodium -lseccomp
 
 # Modules by the process that they are for.
-SHARED   := err log fdio loop rpc reason rules rulesdoc origin config audit sandbox child
+SHARED   := err log fdio loop rpc reason rules rulesform rulesedit rulesdoc origin config audit sandbox child
 PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc enforce enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree adopt attach
 KEEPER   := keeper keeper_vault keeper_docs keeper_admin keeper_peers backend backend_dir backend_helper backend_command vault vaultrec ca sign secret former
 RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
@@ -46,7 +46,7 @@ KEEPER   += keeper_prints
 SHARED   += kind template sigv4
 PROXY    += awschunk resign errand httpdate
 KEEPER   += tokenreq tokenclock tokenresp keeper_token parts jwt hmac keeper_read keeper_sign
-CLI_USES := http1 hello kind template err log fdio rules rulesdoc reason audit origin sign
+CLI_USES := http1 hello kind template err log fdio rules rulesform rulesedit rulesdoc reason audit origin sign
 
 # What opens the vault.
 PARENT   += ops_vault vaultkey

@@ -38,7 +38,7 @@ static bool guards_unix_path(const char *path, struct enforce_exempt *out, struc
 		return true;
 	out->mounts = mounts.st_ino;
 	out->path.family = AF_UNIX;
-	memcpy(out->path.path, path, strlen(path)); /* at most 107: rulesdoc.c */
+	memcpy(out->path.path, path, strlen(path)); /* at most 107: rulesform.c */
 	return true;
 }
 

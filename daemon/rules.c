@@ -3,7 +3,7 @@
  * A document's rules are sorted by (host, port, mode, ...) and its secrets by name, so the document is
  * its own index: a host is found by binary search, first as it stands, then as "*.parent" for each
  * parent, longest first. The first of these patterns that has the asked port decides alone: a
- * restriction on api.example.com is not undone by a wider "*.example.com". rulesdoc.c makes and changes
+ * restriction on api.example.com is not undone by a wider "*.example.com". rulesedit.c makes and changes
  * documents, and keeps all rules of one host and port at one mode and one `private`.
  *
  * Globs: '*' stands for any bytes within a segment, a segment "**" for any number of segments, and at

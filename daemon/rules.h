@@ -30,6 +30,9 @@
  * Refused, with the place that is wrong: unknown or duplicate fields, IDN that is not punycode, single
  * labels, an address without "private", a port out of range, anything not canonical when `strict`.
  *
+ * The questions are in rules.c; rulesform.c knows what one rule or secret may be, rulesedit.c what may stand together,
+ * rulesdoc.c how it is written.
+ *
  * Questions are pure functions of a compiled struct rules: no allocation, no I/O. Hosts in questions
  * are lower case, without a final dot, checked with rules_host_ok(); an address as origin_text() has it.
  */
