@@ -21,7 +21,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CONN_LINGER_MAX (1024 * 1024)
+#define CONN_LINGER_TURN (256 * 1024) /* bytes, then others have a turn */
 #define CONN_OUT_MAX (256u * 1024) /* a response head; bodies stay far below */
 
 #define S(name) (1u << CONN_##name)
@@ -417,14 +417,21 @@ static bool conn_idle(struct conn *c)
 	return true;
 }
 
+/* What the agent still sends is dropped until it ends or its time is up (RFC 9112, 9.6): closed before that, the connection
+ * would be reset, and what we said be lost with it. */
 static bool conn_linger(struct conn *c)
 {
-	while (c->lingered < CONN_LINGER_MAX && conn_read(c)) {
-		c->lingered += buf_len(&c->agent.in);
+	size_t left = CONN_LINGER_TURN, n;
+
+	while (conn_read(c)) {
+		n = buf_len(&c->agent.in);
 		buf_done(&c->agent.in);
+		if (n >= left) {
+			conn_again(c);
+			break;
+		}
+		left -= n;
 	}
-	if (c->lingered >= CONN_LINGER_MAX)
-		conn_close(c, REASON_NONE);
 	return false;
 }
 

