@@ -204,7 +204,7 @@ int cmd_allowlist_add(struct cli *c)
 
 int cmd_allowlist_remove(struct cli *c)
 {
-	auto_json json_t *a = NULL, *hosts = json_array();
+	auto_json json_t *a = NULL, *rules = json_array();
 	json_t *request;
 	struct err e = {""};
 
@@ -214,21 +214,17 @@ int cmd_allowlist_remove(struct cli *c)
 
 		if (typed_host(c->args.rest[i], host, &port, &e))
 			return cli_fail(&e);
-		if (port) {
-			(void)err_set(&e, -EINVAL, "remove takes a host without a port, and all its rules go; type: %s",
-				      host);
-			return cli_fail(&e);
-		}
-		(void)json_array_append_new(hosts, json_string(host));
+		(void)json_array_append_new(rules, port ? json_pack("{s:s,s:i}", "host", host, "port", port)
+							: json_pack("{s:s}", "host", host));
 	}
 	request = client_request(c, "allowlist.remove", true);
-	(void)json_object_set(request, "hosts", hosts);
+	(void)json_object_set(request, "rules", rules);
 	if (client_call(c, request, -1, &a, NULL, &e))
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)printf("Removed %zu host%s; the allowlist is at version %lld.\n", c->args.rest_count,
-		     c->args.rest_count == 1 ? "" : "s", (long long)client_number(a, "version"));
+	(void)printf("Removed %zu entr%s; the allowlist is at version %lld.\n", c->args.rest_count,
+		     c->args.rest_count == 1 ? "y" : "ies", (long long)client_number(a, "version"));
 	return show_end();
 }
 

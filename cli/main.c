@@ -85,7 +85,8 @@ static const struct args_command commands[] = {
 	 "ours. tcp: anything else (Postgres, Redis, SSH), straight to the addresses of this name.\n\n"
 	 "  agentsecrets workspace allowlist add db.example.com --mode tcp --port 5432",
 	 "jwpmMPruCI", 1, -1, false, cmd_allowlist_add},
-	{"workspace allowlist remove", "HOST...", "allow them no more", "All rules of each host go.", "jw", 1, -1, false,
+	{"workspace allowlist remove", "HOST[:PORT]...", "allow them no more",
+	 "With a port that rule goes, without one all rules of the host.", "jw", 1, -1, false,
 	 cmd_allowlist_remove},
 	{"workspace allowlist list", "", "what is allowed", NULL, "jw", 0, 0, false, cmd_allowlist_list},
 	{"workspace foreign-credentials", "[off|warn|refuse]", "what becomes of credentials that are not ours",

@@ -23,7 +23,7 @@
  * workspace.use	workspace → workspace
  * workspace.delete	workspace → workspace		-- refused while a guard uses it
  * allowlist.add	workspace?, rules:[{host,port?,mode?,methods?,paths?,private?}] → version
- * allowlist.remove	workspace?, hosts:[…] → version
+ * allowlist.remove	workspace?, rules:[{host,port?}] → version	-- without a port all rules of the host
  * allowlist.list	workspace? → workspace, version, rules:[…]
  * allowlist.verify	workspace? → workspace, version, public_key
  * secrets.set		workspace?, name, hosts?, slots?, kind?, params? (an object: kind.h); one descriptor (SCM_RIGHTS): read end of a pipe

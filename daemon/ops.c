@@ -119,7 +119,7 @@ static const struct ops_row ops_rows[] = {
 	{"workspace.use", OPS_OWNER, true, true, {"workspace"}, ops_workspace_use},
 	{"workspace.delete", OPS_ROOT, true, true, {"workspace"}, ops_workspace_delete},
 	{"allowlist.add", OPS_ROOT, true, true, {"workspace", "rules"}, ops_allowlist_add},
-	{"allowlist.remove", OPS_ROOT, true, true, {"workspace", "hosts"}, ops_allowlist_remove},
+	{"allowlist.remove", OPS_ROOT, true, true, {"workspace", "rules"}, ops_allowlist_remove},
 	{"allowlist.list", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_list},
 	{"allowlist.verify", OPS_OWNER, true, true, {"workspace"}, ops_allowlist_verify},
 	{"workspace.foreign", OPS_OWNER, true, true, {"workspace", "mode"}, ops_workspace_foreign},

@@ -235,9 +235,26 @@ int ops_allowlist_add(struct ops *o)
 	return rc < 0 ? rc : ops_commit(o, r, "allowlist.add");
 }
 
+/* {host, port?} */
+static int ops_rule_remove(struct ops *o, json_t *in, struct rules *r)
+{
+	static const char *const fields[] = {"host", "port"};
+	const char *host = NULL;
+	uint64_t port = 0;
+	int rc = jdoc_fields(in, fields, ARRAY_SIZE(fields), o->e);
+
+	if (rc == 0)
+		rc = jdoc_str(in, "host", &host, o->e);
+	if (rc == 0)
+		rc = jdoc_uint(in, "port", 1, 65535, &port, o->e);
+	if (rc == 0 && !host)
+		rc = err_set(o->e, -EINVAL, "a rule needs a host");
+	return rc < 0 ? rc : rules_remove(r, host, (uint16_t)port, o->e);
+}
+
 int ops_allowlist_remove(struct ops *o)
 {
-	json_t *list = json_object_get(o->in, "hosts");
+	json_t *list = json_object_get(o->in, "rules");
 	auto_(rules) struct rules *r = NULL;
 	size_t i, n = json_array_size(list);
 	int rc;
@@ -245,16 +262,8 @@ int ops_allowlist_remove(struct ops *o)
 	if (n == 0)
 		return err_set(o->e, -EINVAL, "name at least one host to remove");
 	rc = workspaces_copy(o->w, &r, o->e);
-	for (i = 0; i < n && rc == 0; i++) {
-		const char *typed = json_string_value(json_array_get(list, i));
-		char host[RPC_HOST_MAX];
-
-		if (!typed)
-			return err_set(o->e, -EINVAL, "hosts must be a list of strings");
-		rc = rules_host(typed, true, true, host, o->e);
-		if (rc == 0)
-			rc = rules_remove(r, host, 0, o->e);
-	}
+	for (i = 0; i < n && rc == 0; i++)
+		rc = ops_rule_remove(o, json_array_get(list, i), r);
 	return rc < 0 ? rc : ops_commit(o, r, "allowlist.remove");
 }
 

@@ -28,6 +28,7 @@ BAD = {
     "allowlist add nothing": (ADD, None),
     "allowlist remove nothing": (("workspace", "allowlist", "remove"), None),
     "allowlist remove unlisted": (("workspace", "allowlist", "remove", "never.lab-host.com"), None),
+    "allowlist remove another port": (("workspace", "allowlist", "remove", "api.stripe.com:444"), None),
     "allowlist of unknown workspace": (("workspace", "allowlist", "list", "--workspace", "nope"), None),
     # workspaces
     **{f"workspace {w[:20]!r}": (("workspace", "create", w), None) for w in (

@@ -244,10 +244,10 @@ def test_http1_agent_and_an_upstream_that_has_only_http2(lab):
         server.kill()
 
 
-@pytest.mark.parametrize("agent,port", [("2", "9448"), ("1.1", "9449")])
-def test_answer_before_the_request_is_complete(lab, agent, port):
+@pytest.mark.parametrize("agent", ["2", "1.1"])
+def test_answer_before_the_request_is_complete(lab, grpc, agent):
     """The upstream answers in full and resets with NO_ERROR (RFC 9113, 8.1) while megabytes of a body are still to come."""
-    p = lab.private
+    p, port = lab.private, "9448"
     code = (f"const s = require('http2').createSecureServer({{cert: require('fs').readFileSync('{p}/good.pem'), key: require('fs').readFileSync('{p}/good.key')}});"
             "s.on('stream', (r, h) => { r.on('error', () => 0); r.once('data', () => { r.pause(); r.respond({':status': 413}); r.end('too much'); r.close(0); }); });"
             f"s.listen({port}, '{HOSTS['grpc.lab-host.com'][0]}', () => console.log('ready'));")
@@ -259,6 +259,9 @@ def test_answer_before_the_request_is_complete(lab, agent, port):
             got = lab.agent("sh", "-c", f"head -c 30000000 /dev/zero | curl -sS -m 25 --http{agent} -w ' %{{http_code}}' -T - -X POST https://grpc.lab-host.com:{port}/",
                             workspace="http2")
             assert got.stdout == "too much 413", (got.stdout, got.stderr)
+        lab.must("workspace", "allowlist", "remove", "--workspace", "http2", f"grpc.lab-host.com:{port}")
+        left = lab.must("workspace", "allowlist", "list", "--workspace", "http2", "--json").stdout
+        assert '"grpc.lab-host.com"' in left and port not in left, left
     finally:
         server.kill()
 
