@@ -817,6 +817,25 @@ void exchange_timeout(struct conn *c)
 	}
 }
 
+void exchange_judge_again(struct conn *c)
+{
+	const struct rules *r = c->guard->workspace->rules;
+	const struct rules_rule *rule;
+	enum reason why = REASON_WORKSPACE_GONE;
+
+	if (c->state != CONN_WAIT && c->state != CONN_RELAY && c->state != CONN_WEBSOCKET)
+		return;
+	rule = r ? rules_find(r, c->x->host, c->x->port, &why) : NULL;
+	if (rule && rule->mode == RULES_INSPECT)
+		return;
+	why = rule ? REASON_POLICY : why;
+	if (c->state == CONN_WEBSOCKET)
+		wsrelay_forbid(c, why, "no rule opens it any more");
+	else
+		exchange_fail(c, why, "no rule opens it any more");
+	conn_step(c);
+}
+
 bool exchange_wants_body(const struct conn *c)
 {
 	const struct exchange *x = c->x;

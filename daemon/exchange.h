@@ -62,6 +62,7 @@ struct exchange {
 	struct upstream *up;
 	char method[HTTP1_METHOD_MAX + 1];
 	char host[RPC_HOST_MAX];
+	uint16_t port;		 /* upstream's */
 	bool decided, recorded;	 /* the line with the decision is made; is written */
 	enum reason verdict;	 /* of the decision */
 	enum reason failure;	 /* what is answered, and stands in the outcome */
@@ -99,6 +100,9 @@ struct exchange {
 /* One step of states HEAD to ANSWER. True: the state changed, go on. */
 bool exchange_step(struct conn *c);
 void exchange_timeout(struct conn *c);
+/* A document has changed. Once the request has gone up nobody judges it again, and its bodies, or a WebSocket, may go on for
+ * days: it ends here if no rule opens its host and port any more. A client without an answer gets the refusal. */
+void exchange_judge_again(struct conn *c);
 /* State RECORD: the line with the decision is written (rc 0), or cannot be. */
 void exchange_recorded(struct conn *c, int rc);
 /* What side_arm() should want, in any state. */

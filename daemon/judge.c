@@ -215,6 +215,7 @@ enum reason judge_request(struct conn *c)
 	ask.references = rq->refs.need_count > 0;
 	route_request(&ask, &rq->route);
 	memcpy(x->host, rq->route.host, sizeof(x->host));
+	x->port = rq->route.port;
 	x->upgraded = rq->route.upgraded ? rq->route.port : 0;
 	if (!rq->route.rule) {
 		x->detail = NULL;

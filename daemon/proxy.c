@@ -315,8 +315,8 @@ static int boss_audit_key(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
-/* Tunnels live long: those that the rules of now do not open end. */
-static void proxy_judge_tunnels(struct proxy *p)
+/* What may live long ends, if the rules of now do not open it. */
+static void proxy_judge_again(struct proxy *p)
 {
 	uint32_t i;
 
@@ -325,6 +325,8 @@ static void proxy_judge_tunnels(struct proxy *p)
 
 		if (c && c->state == CONN_TUNNEL)
 			tunnel_judge_again(c);
+		else if (c && c->x)
+			exchange_judge_again(c);
 	}
 }
 
@@ -338,7 +340,7 @@ static int proxy_workspace(struct proxy *p, const char *name, struct rules *rule
 		rc = who_workspace(&p->who, name, rules);
 	else
 		who_workspace_gone(&p->who, name);
-	proxy_judge_tunnels(p);
+	proxy_judge_again(p);
 	return rc;
 }
 
@@ -391,20 +393,30 @@ static int boss_guard(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return who_guard(&p->who, g->guard, g->workspace);
 }
 
+/* Its connections, or the streams of its HTTP/2 connections. */
+static void proxy_reset_guard(struct proxy *p, const struct guard *g, bool streams)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->conns.high; i++) {
+		struct conn *c = p->conns.at[i].is;
+
+		if (c && c->guard == g && (c->agent.via != NULL) == streams)
+			conn_reset(c, REASON_CLOSED);
+	}
+}
+
 static int boss_guard_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
 	const struct rpc_guard *gone = m->body;
 	struct guard *g = who_guard_gone(&p->who, gone->guard);
-	uint32_t i;
 
 	(void)peer;
 	creds_forget(p->creds, gone->guard, NULL);
-	for (i = 0; g && i < p->conns.high; i++) {
-		struct conn *c = p->conns.at[i].is;
-
-		if (c && c->guard == g)
-			conn_reset(c, REASON_CLOSED);
+	if (g) { /* streams first: it is not their connection that ends them */
+		proxy_reset_guard(p, g, true);
+		proxy_reset_guard(p, g, false);
 	}
 	return 0;
 }

@@ -67,10 +67,10 @@ struct wsrelay *wsrelay_free(struct wsrelay *w)
 	return NULL;
 }
 
-/* Ends it. The agent gets a Close with code 1002, if it can be put between two frames. */
-static bool wsrelay_fail(struct conn *c, enum reason why, const char *detail)
+/* Ends it. The agent gets a Close with this code, if it can be put between two frames. */
+static void wsrelay_close(struct conn *c, uint16_t code, enum reason why, const char *detail)
 {
-	static const uint8_t frame[] = {0x88, 2, 1002 >> 8, 1002 & 0xff};
+	const uint8_t frame[] = {0x88, 2, (uint8_t)(code >> 8), (uint8_t)code};
 	struct wsrelay *w = c->x->ws;
 	size_t n;
 
@@ -80,7 +80,17 @@ static bool wsrelay_fail(struct conn *c, enum reason why, const char *detail)
 	    side_write(&c->agent, &n) == TLS_OK)
 		side_finish(&c->agent);
 	conn_close(c, why);
+}
+
+static bool wsrelay_fail(struct conn *c, enum reason why, const char *detail)
+{
+	wsrelay_close(c, 1002, why, detail); /* protocol error */
 	return false;
+}
+
+void wsrelay_forbid(struct conn *c, enum reason why, const char *detail)
+{
+	wsrelay_close(c, 1008, why, detail); /* policy violation */
 }
 
 static int wsrelay_put_head(struct buf *out, const struct ws_frame *f)

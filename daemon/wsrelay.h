@@ -16,6 +16,8 @@ struct wsrelay;
 int wsrelay_begin(struct conn *c) must_check;
 /* One step of it. True: the state changed. */
 bool wsrelay_step(struct conn *c);
+/* Ends it: the agent gets a Close with code 1008 where a frame may stand. */
+void wsrelay_forbid(struct conn *c, enum reason why, const char *detail);
 bool wsrelay_wants_agent(const struct conn *c);
 bool wsrelay_wants_upstream(const struct conn *c);
 struct wsrelay *wsrelay_free(struct wsrelay *w);
