@@ -5,28 +5,20 @@
  * from it, puts that on the disk, and only then takes it up: any failure before the rename leaves file,
  * image and index as they were. After the rename the new image is what counts, whatever fails later.
  *
- * On disk: vault.bin.new is written and made durable, renamed over vault.bin, the directory made durable; then
- * the same for vault.bak. vault.bak is never newer than vault.bin, and holds the same content between
- * changes, so a deleted secret is gone from both.
+ * On disk vault.bin is replaced first (vaultdisk.h), then vault.bak. vault.bak is never newer than vault.bin, and
+ * holds the same content between changes, so a deleted secret is gone from both.
  */
 #include "vault.h"
 
-#include "fdio.h"
-
 #include <assert.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define VAULT_NEW      VAULT_FILE ".new"
-#define VAULT_HEAD_MAX 4096                                         /* of a head's fixed part */
-#define VAULT_WRAP_LEN (VAULTREC_PARAMS_LEN + VAULTREC_WRAPPED_LEN) /* of a wrap as written here */
+#define VAULT_HEAD_MAX 4096 /* of a head's fixed part */
 
 struct vault {
-	int dirfd;
-	struct vault_io io;
+	struct vaultdisk disk;
 	struct secret *master, *record_key, *mac_key;
 	uint8_t *image;
 	size_t image_len;
@@ -34,99 +26,6 @@ struct vault {
 	struct vaultrec *recs;
 	struct err warning;
 };
-
-/* ---- the disk ---- */
-
-static ssize_t vault_io_write(void *ctx, int fd, const void *p, size_t len)
-{
-	(void)ctx;
-	return write(fd, p, len);
-}
-
-static int vault_io_fsync(void *ctx, int fd)
-{
-	(void)ctx;
-	return fsync(fd);
-}
-
-static int vault_io_rename(void *ctx, int dirfd, const char *from, const char *to)
-{
-	(void)ctx;
-	return renameat(dirfd, from, dirfd, to);
-}
-
-static int vault_io_create(void *ctx, int dirfd, const char *name)
-{
-	(void)ctx;
-	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
-		return -1;
-	return openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-}
-
-static const struct vault_io vault_io_real = {
-	.write = vault_io_write,
-	.fsync = vault_io_fsync,
-	.rename = vault_io_rename,
-	.create = vault_io_create,
-};
-
-static int vault_write_new(struct vault *v, const uint8_t *p, size_t len)
-{
-	auto_close int fd = v->io.create(v->io.ctx, v->dirfd, VAULT_NEW);
-
-	if (fd < 0)
-		return -errno;
-	while (len > 0) {
-		ssize_t n = v->io.write(v->io.ctx, fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return v->io.fsync(v->io.ctx, fd) < 0 ? -errno : 0;
-}
-
-/* Replaces one file. *ret_there: name holds the new bytes now, even when this answers an error. */
-static int vault_put(struct vault *v, const char *name, const uint8_t *p, size_t len,
-		     bool *ret_there)
-{
-	int rc = vault_write_new(v, p, len);
-
-	*ret_there = false;
-	if (rc < 0)
-		return rc;
-	if (v->io.rename(v->io.ctx, v->dirfd, VAULT_NEW, name) < 0)
-		return -errno;
-	*ret_there = true;
-	return v->io.fsync(v->io.ctx, v->dirfd) < 0 ? -errno : 0;
-}
-
-static int vault_load(int dirfd, char **ret, size_t *ret_len, struct err *e)
-{
-	auto_close int fd = openat(dirfd, VAULT_FILE,
-				   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-	int rc;
-
-	if (fd < 0 && errno == ENOENT)
-		return err_set(e, -ENOENT,
-			       "there is no vault; if there was one, put its copy " VAULT_BACKUP
-			       " in its place, else run: agentsecrets init");
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "cannot open the vault: %s", strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EBADMSG, "the vault is not a regular file");
-	if (st.st_size > (off_t)VAULTREC_FILE_MAX)
-		return err_set(e, -EBADMSG,
-			       "the vault file is too long to be one; nothing was touched");
-	rc = fdio_read_all(fd, (size_t)st.st_size, ret, ret_len);
-	if (rc < 0)
-		return err_set(e, rc, "cannot read the vault: %s", strerror(-rc));
-	return 0;
-}
 
 /* ---- opening ---- */
 
@@ -171,87 +70,6 @@ static int vault_derive(struct vault *v, struct secret **master, struct err *e)
 	return 0;
 }
 
-static const char *vault_kind_word(unsigned int kind)
-{
-	switch (kind) {
-	case VAULTREC_WRAP_KEYFILE:
-		return "key file";
-	case VAULTREC_WRAP_PASSPHRASE:
-		return "passphrase";
-	case VAULTREC_WRAP_CREDENTIAL:
-		return "credential";
-	default:
-		return "way that this version does not know";
-	}
-}
-
-/* The key that a wrap is sealed under, from what opens it and the wrap's params. */
-static int vault_wrapping_key(const struct vault_key *key, const struct vaultrec_wrap *wrap,
-			      struct secret **ret, struct err *e)
-{
-	auto_(secret) struct secret *s = NULL;
-	struct vaultrec_cost cost;
-	const uint8_t *salt;
-	int rc = secret_new(VAULTREC_KEY_LEN, &s, e);
-
-	if (rc < 0)
-		return rc;
-	if (key->kind != VAULTREC_WRAP_PASSPHRASE) {
-		memcpy(secret_bytes(s), secret_view(key->bytes), VAULTREC_KEY_LEN);
-	} else {
-		rc = vaultrec_params_parse(wrap, &cost, &salt);
-		if (rc < 0)
-			return err_set(
-				e, rc,
-				"the cost of the passphrase that the vault names is not one that this "
-				"program pays; nothing was touched");
-		rc = vaultrec_stretch(secret_view(key->bytes), secret_len(key->bytes), &cost, salt,
-				      secret_bytes(s));
-		if (rc < 0)
-			return err_set(e, rc, "there are not %u MiB of memory for the passphrase",
-				       cost.kib >> 10);
-	}
-	*ret = take(s);
-	return 0;
-}
-
-static int vault_try(struct vault *v, const struct vault_key *key, const struct vaultrec_wrap *wrap,
-		     struct err *e)
-{
-	auto_(secret) struct secret *master = NULL;
-	auto_(secret) struct secret *over = NULL;
-	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
-
-	if (rc == 0)
-		rc = vault_wrapping_key(key, wrap, &over, e);
-	if (rc < 0)
-		return rc;
-	if (vaultrec_unwrap(secret_view(over), &v->head, wrap, secret_bytes(master)) < 0)
-		return err_set(
-			e, -EKEYREJECTED,
-			key->kind == VAULTREC_WRAP_PASSPHRASE
-				? "this is not the passphrase that the vault was locked with (or its cost was "
-				  "altered in the file). Nothing was touched"
-				: "this %s is not the one the vault was locked with; put the right "
-				  "one back. Nothing was touched",
-			vault_kind_word(key->kind));
-	return vault_derive(v, &master, e);
-}
-
-static int vault_unlock(struct vault *v, const struct vault_key *key, struct err *e)
-{
-	uint32_t i;
-	int rc = -ENOKEY;
-
-	for (i = 0; i < v->head.wrap_count && (rc == -ENOKEY || rc == -EKEYREJECTED); i++)
-		if (v->head.wraps[i].kind == key->kind)
-			rc = vault_try(v, key, &v->head.wraps[i], e);
-	if (rc == -ENOKEY)
-		return err_set(e, rc, "the vault is not locked by a %s, but by a %s",
-			       vault_kind_word(key->kind), vault_kind_word(v->head.wraps[0].kind));
-	return rc;
-}
-
 /* Everything but `there is such a record` is found out here, before anything is answered. */
 static int vault_form(const uint8_t *image, size_t len, struct vaultrec_head *head,
 		      struct vaultrec **ret, struct err *e)
@@ -272,41 +90,17 @@ static int vault_form(const uint8_t *image, size_t len, struct vaultrec_head *he
 
 static int vault_verify(struct vault *v, const struct vault_key *key, struct err *e)
 {
+	auto_(secret) struct secret *master = NULL;
 	int rc = vault_form(v->image, v->image_len, &v->head, &v->recs, e);
 
 	if (rc == 0)
-		rc = vault_unlock(v, key, e);
+		rc = vaultlock_open(&v->head, key, &master, e);
+	if (rc == 0)
+		rc = vault_derive(v, &master, e);
 	if (rc < 0)
 		return rc;
 	if (!vaultrec_mac_ok(secret_view(v->mac_key), v->image, v->image_len))
 		return vault_damaged(e, "was altered by something other than this program");
-	return 0;
-}
-
-static int vault_key_ok(const struct vault_key *key, bool made, struct err *e)
-{
-	size_t len = secret_len(key->bytes);
-
-	if (key->kind == VAULTREC_WRAP_PASSPHRASE) {
-		if (len > VAULT_PHRASE_MAX)
-			return err_set(e, -EINVAL, "a passphrase has at most %d bytes",
-				       VAULT_PHRASE_MAX);
-		if (made && len < VAULT_PHRASE_MIN)
-			return err_set(e, -EINVAL,
-				       "a passphrase has at least %d bytes; take several words",
-				       VAULT_PHRASE_MIN);
-		if (made && !vaultrec_cost_ok(&key->cost))
-			return err_set(
-				e, -EINVAL,
-				"a passphrase may cost 1 pass or more over %u to %u MiB, together (passes × MiB) at "
-				"most %u",
-				VAULTREC_KIB_MIN >> 10, VAULTREC_KIB_MAX >> 10,
-				VAULTREC_COST_MAX >> 10);
-		return 0;
-	}
-	if (len != VAULT_KEY_LEN)
-		return err_set(e, -EINVAL, "a %s has %d bytes, this one %zu: it is another file",
-			       vault_kind_word(key->kind), VAULT_KEY_LEN, len);
 	return 0;
 }
 
@@ -315,7 +109,7 @@ static int vault_new(int dirfd, const struct vault_key *key, bool made, const st
 		     struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
-	int rc = vault_key_ok(key, made, e);
+	int rc = vaultlock_key_ok(key, made, e);
 
 	if (rc < 0)
 		return rc;
@@ -324,10 +118,9 @@ static int vault_new(int dirfd, const struct vault_key *key, bool made, const st
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(e, -ENOMEM, "out of memory");
-	v->io = io ? *io : vault_io_real;
-	v->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	if (v->dirfd < 0)
-		return err_set(e, -errno, "cannot keep the vault's directory: %s", strerror(errno));
+	rc = vaultdisk_open(&v->disk, dirfd, io, e);
+	if (rc < 0)
+		return rc;
 	*ret = take(v);
 	return 0;
 }
@@ -341,7 +134,7 @@ int vault_open(int dirfd, const struct vault_key *key, const struct vault_io *io
 
 	if (rc < 0)
 		return rc;
-	rc = vault_load(dirfd, &image, &v->image_len, e);
+	rc = vaultdisk_load(dirfd, &image, &v->image_len, e);
 	if (rc < 0)
 		return rc;
 	v->image = (uint8_t *)take(image);
@@ -359,7 +152,7 @@ struct vault *vault_free(struct vault *v)
 	v->master = secret_free(v->master);
 	v->record_key = secret_free(v->record_key);
 	v->mac_key = secret_free(v->mac_key);
-	own_close(&v->dirfd);
+	own_close(&v->disk.dirfd);
 	free(v->recs);
 	free(v->image);
 	free(v);
@@ -405,7 +198,7 @@ static int vault_build(struct vault *v, const struct vaultrec *recs, uint32_t co
 static void vault_back_up(struct vault *v)
 {
 	bool there;
-	int rc = vault_put(v, VAULT_BACKUP, v->image, v->image_len, &there);
+	int rc = vaultdisk_put(&v->disk, VAULT_BACKUP, v->image, v->image_len, &there);
 
 	v->warning.text[0] = '\0';
 	if (rc < 0)
@@ -430,7 +223,7 @@ static int vault_commit(struct vault *v, const struct vaultrec *recs, uint32_t c
 	rc = vault_index(image, len, &head, &index);
 	if (rc < 0)
 		return err_set(e, rc, "cannot index the changed vault: %s", strerror(-rc));
-	rc = vault_put(v, VAULT_FILE, image, len, &there);
+	rc = vaultdisk_put(&v->disk, VAULT_FILE, image, len, &there);
 	if (!there)
 		return err_set(e, rc, "cannot write the vault: %s; nothing was changed",
 			       strerror(-rc));
@@ -564,37 +357,9 @@ int vault_drop(struct vault *v, const char *workspace, struct err *e)
 
 /* ---- making ---- */
 
-/* One wrap of the master key for v's head; *ret points into buf. */
-static int vault_make_wrap(const struct vault *v, const struct vault_key *key,
-			   const struct secret *master, uint8_t buf[VAULT_WRAP_LEN],
-			   struct vaultrec_wrap *ret, struct err *e)
-{
-	uint8_t salt[VAULTREC_SALT_LEN], *sealed = buf;
-	auto_(secret) struct secret *over = NULL;
-	struct wr w = wr_of(buf, VAULTREC_PARAMS_LEN);
-	struct vaultrec_wrap wrap = {.kind = (uint8_t)key->kind, .params = buf};
-	int rc;
-
-	if (key->kind == VAULTREC_WRAP_PASSPHRASE) {
-		randombytes_buf(salt, sizeof(salt));
-		vaultrec_params_write(&w, &key->cost, salt);
-		wrap.params_len = (uint16_t)w.len;
-		sealed += w.len;
-	}
-	rc = vault_wrapping_key(key, &wrap, &over, e);
-	if (rc < 0)
-		return rc;
-	randombytes_buf(sealed, VAULTREC_NONCE_LEN);
-	wrap.sealed = sealed;
-	wrap.sealed_len = VAULTREC_WRAPPED_LEN;
-	vaultrec_wrap(secret_view(over), &v->head, &wrap, secret_view(master), sealed);
-	*ret = wrap;
-	return 0;
-}
-
 /* A head with one wrap of a fresh master key; buf is what it points to. */
 static int vault_make_head(struct vault *v, const struct vault_key *key,
-			   uint8_t buf[VAULT_WRAP_LEN], struct err *e)
+			   uint8_t buf[VAULTLOCK_WRAP_LEN], struct err *e)
 {
 	auto_(secret) struct secret *master = NULL;
 	int rc = secret_new(VAULTREC_KEY_LEN, &master, e);
@@ -603,7 +368,7 @@ static int vault_make_head(struct vault *v, const struct vault_key *key,
 		return rc;
 	randombytes_buf(secret_bytes(master), VAULTREC_KEY_LEN);
 	randombytes_buf(v->head.id, sizeof(v->head.id));
-	rc = vault_make_wrap(v, key, master, buf, &v->head.wraps[0], e);
+	rc = vaultlock_make(&v->head, key, master, buf, &v->head.wraps[0], e);
 	if (rc < 0)
 		return rc;
 	v->head.wrap_count = 1;
@@ -612,7 +377,7 @@ static int vault_make_head(struct vault *v, const struct vault_key *key,
 
 static int vault_fill(struct vault *v, const struct vault_item *items, size_t count, struct err *e)
 {
-	struct vaultrec recs[8];
+	struct vaultrec recs[8] = {0};
 	uint8_t *boxes[ARRAY_SIZE(recs)] = {0};
 	size_t i, n;
 	int rc = 0;
@@ -634,14 +399,12 @@ int vault_create(int dirfd, const struct vault_key *key, const struct vault_item
 		 size_t count, const struct vault_io *io, struct vault **ret, struct err *e)
 {
 	auto_(vault) struct vault *v = NULL;
-	uint8_t wrapped[VAULT_WRAP_LEN];
-	struct stat st;
+	uint8_t wrapped[VAULTLOCK_WRAP_LEN];
 	int rc = vault_new(dirfd, key, true, io, &v, e);
 
 	if (rc < 0)
 		return rc;
-	if (fstatat(dirfd, VAULT_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
-	    fstatat(dirfd, VAULT_BACKUP, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+	if (!vaultdisk_empty(&v->disk))
 		return err_set(e, -EEXIST,
 			       "there is a vault already (or its copy " VAULT_BACKUP
 			       "); nothing was touched");
@@ -739,7 +502,7 @@ int vault_peek(int dirfd, struct vault_facts *ret, struct err *e)
 	auto_free char *image = NULL;
 	struct vaultrec_head head;
 	size_t len = 0;
-	int rc = vault_load(dirfd, &image, &len, e);
+	int rc = vaultdisk_load(dirfd, &image, &len, e);
 
 	if (rc == 0)
 		rc = vault_form((const uint8_t *)image, len, &head, &recs, e);
@@ -751,12 +514,12 @@ int vault_peek(int dirfd, struct vault_facts *ret, struct err *e)
 int vault_rewrap(struct vault *v, const struct vault_key *key, struct err *e)
 {
 	struct vaultrec_head before = v->head;
-	uint8_t buf[VAULT_WRAP_LEN];
+	uint8_t buf[VAULTLOCK_WRAP_LEN];
 	struct vaultrec_wrap wrap;
-	int rc = vault_key_ok(key, true, e);
+	int rc = vaultlock_key_ok(key, true, e);
 
 	if (rc == 0)
-		rc = vault_make_wrap(v, key, v->master, buf, &wrap, e);
+		rc = vaultlock_make(&v->head, key, v->master, buf, &wrap, e);
 	if (rc < 0)
 		return rc;
 	v->head.wraps[0] = wrap;
@@ -808,7 +571,7 @@ int vault_restore(struct vault *v, const uint8_t *image, size_t len, struct err 
 		return err_set(
 			e, -EBADMSG,
 			"the backup was altered by something other than this program; nothing was touched");
-	rc = vault_put(v, VAULT_OLD, v->image, v->image_len, &there);
+	rc = vaultdisk_put(&v->disk, VAULT_OLD, v->image, v->image_len, &there);
 	if (rc < 0)
 		return err_set(e, rc,
 			       "cannot keep the vault as " VAULT_OLD ": %s; nothing was changed",

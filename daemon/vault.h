@@ -14,24 +14,11 @@
 
 #include "err.h"
 #include "secret.h"
+#include "vaultdisk.h"
+#include "vaultlock.h"
 #include "vaultrec.h"
 
-#define VAULT_KEY_LEN VAULTREC_KEY_LEN
-#define VAULT_FILE    "vault.bin"
-#define VAULT_BACKUP  "vault.bak"
-
-#define VAULT_OLD        "vault.old" /* what vault_restore() replaced */
-#define VAULT_PHRASE_MIN 8
-#define VAULT_PHRASE_MAX 1024
-
 struct vault;
-
-/* What opens a wrap. */
-struct vault_key {
-	enum vaultrec_wrap_kind kind;
-	const struct secret *bytes; /* VAULT_KEY_LEN; a passphrase: 1 to VAULT_PHRASE_MAX */
-	struct vaultrec_cost cost;  /* of a passphrase, where a wrap is made */
-};
 
 /* What can be known of a file without a key. */
 struct vault_facts {
@@ -42,16 +29,6 @@ struct vault_facts {
 		uint8_t kind;
 		struct vaultrec_cost cost; /* PASSPHRASE */
 	} wrap[VAULTREC_WRAPS_MAX];
-};
-
-/* The four calls that change the disk, so that a test can cut the power at each. NULL: the real ones. */
-struct vault_io {
-	void *ctx;
-	ssize_t (*write)(void *ctx, int fd, const void *p, size_t len);
-	int (*fsync)(void *ctx, int fd);
-	int (*rename)(void *ctx, int dirfd, const char *from,
-		      const char *to);                         /* 0 or -1 with errno */
-	int (*create)(void *ctx, int dirfd, const char *name); /* fd of an empty new file, or -1 */
 };
 
 /* One value that a new vault starts with. */
