@@ -1,5 +1,6 @@
-/* enforce_in.h: what the files of enforce share. enforce.c loads, attaches and pins; enforce_restore.c takes up what is
- * pinned, enforce_path.c looks for programs of others, enforce_trial.c is for doctor.c.
+/* enforce_in.h: what the files of enforce share. enforce_open.c loads the programs, enforce.c attaches them to guards and
+ * pins, enforce_maps.c is what goes through the maps, enforce_restore.c takes up what is pinned, enforce_path.c looks for
+ * programs of others, enforce_trial.c is for doctor.c.
  */
 #ifndef ENFORCE_IN_H
 #define ENFORCE_IN_H
@@ -76,5 +77,8 @@ int enforce_restore_listen(struct enforce *en, int cgroup_fd, struct err *e) mus
 void enforce_drop_others(struct enforce *en, const struct enforce_held *held, size_t count);
 
 struct enforce *enforce_new(void);
+
+/* enforce_maps.c: makes en->ring. */
+int enforce_events_open(struct enforce *en) must_check;
 
 #endif
