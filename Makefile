@@ -33,7 +33,7 @@ LIBS_CLI := -ljansson -lsodium -lseccomp
 
 # Modules by the process that they are for.
 SHARED   := err log fdio loop rpc reason rules rulesform rulesedit rulesdoc origin config audit sandbox child
-PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree adopt attach
+PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree adopt adopt_look adopt_judge attach
 KEEPER   := keeper keeper_vault keeper_docs keeper_admin keeper_peers backend backend_dir backend_helper backend_command vault vaultdisk vaultlock vaultrec ca sign secret former
 RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
 PROXY    := proxy conn exchange judge values answer relay hold explicit xas formset jsonset ws wsrelay tls leaf hello http1 route ref inject bodyref upstream record buf side ask who creds body sieve redact skim recode known
@@ -124,6 +124,7 @@ SKELS := egress unixsock lsm
 $(patsubst %,$(B)/daemon/%.o,enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial levels) $(patsubst %,%.o,$(BPFTESTS)): $(patsubst %,$(B)/%.skel.h,$(SKELS))
 
 $(B)/daemon/adopt.o: $(B)/adopted.skel.h $(B)/fds.skel.h
+$(B)/daemon/adopt_look.o: $(B)/fds.skel.h
 $(B)/adopted.bpf.o: bpf/egress.bpf.c
 
 $(B)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) vmlinux.h

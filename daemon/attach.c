@@ -625,13 +625,6 @@ static int attach_look(struct attach *a)
 
 /* ---- moving ---- */
 
-static int cmp_pid(const void *x, const void *y)
-{
-	pid_t p = *(const pid_t *)x, q = *(const pid_t *)y;
-
-	return p < q ? -1 : p > q;
-}
-
 /* Moves who is not there yet; how many those were. */
 static int attach_move_once(struct attach *a)
 {
@@ -641,13 +634,13 @@ static int attach_move_once(struct attach *a)
 
 	if (rc < 0)
 		return rc;
-	qsort(there, count, sizeof(*there), cmp_pid);
+	qsort(there, count, sizeof(*there), tree_cmp_pid);
 	for (size_t i = 0; i < a->tree.count; i++) {
 		pid_t pid = a->tree.procs[i].pid;
 		struct tree_proc now;
 
 		if (!attach_live(&a->tree.procs[i]) ||
-		    bsearch(&pid, there, count, sizeof(pid), cmp_pid))
+		    bsearch(&pid, there, count, sizeof(pid), tree_cmp_pid))
 			continue;
 		if (tree_one(pid, &now) < 0 || now.state == 'Z' || now.state == 'X')
 			continue;
@@ -890,7 +883,7 @@ static void attach_unmark(struct parent *p, const struct guard *g)
 	if (!pids || !p->adopt || !g->birth_count)
 		return;
 	n = cgroup_pids(g->cgroup_fd, pids, ATTACH_PIDS_MAX);
-	qsort(pids, n, sizeof(*pids), cmp_pid);
+	qsort(pids, n, sizeof(*pids), tree_cmp_pid);
 	if (adopt_look(p->adopt, pids, n, g->path, &found, &holder, NULL) == 0)
 		adopt_leave(p->adopt, &found);
 	adopt_found_done(&found);

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -78,6 +79,23 @@ int cgroup_mount(char *out, size_t cap, struct err *e)
 		return err_set(e, -ENOENT, "no cgroup v2 hierarchy is mounted; mount it with "
 			       "\"mount -t cgroup2 none /sys/fs/cgroup/unified\"");
 	return cut ? err_set(e, -ENAMETOOLONG, "the cgroup v2 mount point's path is too long") : 0;
+}
+
+int cgroup_find(const char *mount, uint64_t id, char *out, size_t cap)
+{
+	char *roots[] = {(char *)(uintptr_t)mount, NULL};
+	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	int rc = -ENOENT;
+	FTSENT *entry;
+
+	if (!fts)
+		return -errno;
+	while (rc == -ENOENT && (entry = fts_read(fts)))
+		if (entry->fts_info == FTS_D && entry->fts_statp->st_ino == id)
+			rc = snprintf(out, cap, "%s", entry->fts_path) < (int)cap ? 0
+										  : -ENAMETOOLONG;
+	(void)fts_close(fts);
+	return rc;
 }
 
 bool cgroup_within(const char *outer, const char *inner)

@@ -42,6 +42,9 @@ int cgroup_move(int cgroup_fd, pid_t pid, struct err *e) must_check;
 /* Absolute path and id of the cgroup v2 a process sits in. */
 int cgroup_of(pid_t pid, char *out, size_t cap, uint64_t *ret_id, struct err *e) must_check;
 
+/* The path of a cgroup by its id, below the mount. -ENOENT: it is gone. */
+int cgroup_find(const char *mount, uint64_t id, char *out, size_t cap) must_check;
+
 /* Is path `inner` the directory `outer` or below it. */
 bool cgroup_within(const char *outer, const char *inner);
 

@@ -167,6 +167,13 @@ static bool ended(const struct tree_proc *p)
 	return p->state == 'Z' || p->state == 'X';
 }
 
+int tree_cmp_pid(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 int tree_pids(const struct tree *t, pid_t **ret, size_t *count)
 {
 	pid_t *pids = calloc(t->count + 1, sizeof(*pids));

@@ -40,6 +40,8 @@ int tree_one(pid_t pid, struct tree_proc *ret) must_check; /* -ESRCH: no such pr
 int tree_scan(struct tree *t) must_check;
 void tree_done(struct tree *t);
 
+/* For qsort() and bsearch() of pids, ascending. */
+int tree_cmp_pid(const void *a, const void *b);
 /* Members that have not ended; malloc'ed, the caller's. */
 int tree_pids(const struct tree *t, pid_t **ret, size_t *count) must_check;
 /* Is `pid` an ancestor of `of`, or that itself? */

@@ -1,7 +1,7 @@
 /* test_adopt.c: the pure parts of attach: what of a process can be put under guard, who is of its tree, which cgroup is
  * a container's.
  */
-#include "adopt.h"
+#include "adopt_judge.h"
 #include "attach.h"
 #include "tree.h"
 
