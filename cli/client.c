@@ -210,6 +210,9 @@ int client_call(const struct cli *c, json_t *request, int fd, json_t **ret, int 
 	rc = understand(buf, len, ret, e);
 	if (rc)
 		return rc;
+	if (json_is_true(json_object_get(*ret, "pending")))
+		(void)fprintf(stderr, "agentsecrets: done, but not every process of the daemon has taken it up yet; see: "
+				      "agentsecrets status\n");
 	if (ret_fd)
 		*ret_fd = take_fd(&got);
 	return 0;

@@ -7,6 +7,9 @@
  *	{"op":"allowlist.add","workspace":"demo","rules":[{"host":"api.stripe.com"}]}
  *	{"ok":true,"version":2}		or	{"ok":false,"error":"a sentence that says what to do"}
  *
+ * What is answered as done is in force: every process of the daemon has taken it up. One that did not within a second (stopped,
+ * or beyond its strength) makes it "pending":true beside the rest.
+ *
  * "workspace" left out: the caller's current one (workspace.use; workspace.create makes the first one
  * current). Unknown ops and fields are errors. root may do everything; the owner of a workspace may
  * run.enter, allowlist.list, allowlist.verify, secrets.list in it; everybody: version, workspace.list

@@ -139,7 +139,7 @@ json_t *heads_list(struct parent *p)
 	uint64_t n;
 	size_t i;
 
-	proc_stats(p);
+	(void)proc_stats(p);
 	for (i = 0; list && heads_get(p, i, name, epoch, &n); i++)
 		(void)json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "writer", name,
 							    "epoch", epoch, "n", (json_int_t)n));

@@ -259,5 +259,10 @@ int ops_run(struct parent *p, const struct ops_caller *who, json_t *request, int
 		rc = ops_pick_workspace(&o);
 	if (rc == 0)
 		rc = ops_check_right(&o, row);
-	return rc < 0 ? rc : row->fn(&o);
+	if (rc == 0)
+		rc = row->fn(&o);
+	/* What an answer says is done is in force. */
+	if (!proc_settled(p))
+		ops_set(&o, "pending", json_true());
+	return rc;
 }

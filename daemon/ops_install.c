@@ -111,7 +111,7 @@ int ops_status(struct ops *o)
 	size_t i, guards = 0, workspaces = 0;
 	char level[4];
 
-	proc_stats(p);
+	(void)proc_stats(p);
 	(void)snprintf(level, sizeof(level), "L%u", enforce_level(p->en) % 10);
 	for (i = 0; i < p->proc_count; i++) {
 		const struct rpc_stats *s = &p->procs[i].stats;

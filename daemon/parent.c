@@ -471,7 +471,7 @@ static void parent_end(struct parent *p)
 
 	ctl_close(p);
 	if (p->audit)
-		proc_stats(p);
+		(void)proc_stats(p);
 	heads_save(p);
 	proc_stop(p);
 	commands_done(p);

@@ -51,6 +51,7 @@ struct proc {
 		again_ms; /* when it was started; when to start it again (0: not waiting) */
 	uint32_t failures;
 	struct rpc_stats stats; /* the last it told */
+	uint32_t answered; /* which proc_stats() */
 	uint8_t audit_epoch[16]; /* PROXY: of its chain */
 };
 
@@ -121,7 +122,8 @@ struct parent {
 	struct ctl_conn *controls[PARENT_CONTROLS_MAX];
 	uint16_t control_gen[PARENT_CONTROLS_MAX];
 	struct audit *audit;
-	uint64_t sweep_ms, stats_seen;
+	uint64_t sweep_ms;
+	bool told; /* a child was told something since proc_settled() */
 	uint64_t heads_ms, heads_sum; /* when to ask next; of the numbers that are remembered */
 	struct guards_held *held; /* while it starts: what the holder of a daemon before us keeps */
 	size_t held_count;

@@ -32,6 +32,7 @@
 
 #define PROC_ASK_MS       10000
 #define PROC_READY_MS     15000
+#define PROC_STATS_MS     1000
 #define PROC_PAUSE_MS     100
 #define PROC_PAUSE_MAX_MS 10000
 #define PROC_HELD_MAX 8192
@@ -575,7 +576,8 @@ static int proc_took_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
 	struct parent *p = ctx;
 
 	memcpy(&p->procs[peer].stats, m->body, sizeof(struct rpc_stats));
-	p->stats_seen++;
+	if (m->id)
+		p->procs[peer].answered = m->id;
 	return 0;
 }
 
@@ -863,13 +865,13 @@ int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int f
 	return rc;
 }
 
-static void proc_tell_one(struct proc *c, uint16_t op, const void *body, size_t size, int fd)
+static void proc_tell_one(struct proc *c, uint16_t op, uint32_t id, const void *body, size_t size, int fd)
 {
 	int rc;
 
 	if (c->boss.fd < 0 || !c->ready)
 		return;
-	rc = rpc_send(c->boss.fd, op, 0, body, size, NULL, 0, fd);
+	rc = rpc_send(c->boss.fd, op, id, body, size, NULL, 0, fd);
 	if (rc < 0)
 		proc_lost(c, rc);
 }
@@ -881,7 +883,8 @@ void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const vo
 
 	for (i = 0; i < p->proc_count; i++)
 		if (p->procs[i].role == role)
-			proc_tell_one(&p->procs[i], op, body, size, fd);
+			proc_tell_one(&p->procs[i], op, 0, body, size, fd);
+	p->told |= op != RPC_STATS_ASK;
 }
 
 void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd,
@@ -893,26 +896,42 @@ void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int
 	proc_tell_role(p, PROC_PROXY, op, body, size, fd);
 }
 
-void proc_stats(struct parent *p)
+static bool proc_owes(const struct proc *c, uint32_t serial)
 {
-	uint64_t end = loop_now_ms() + 1000, want = 0;
+	return c->ready && c->boss.fd >= 0 && c->answered != serial;
+}
+
+bool proc_stats(struct parent *p)
+{
+	static uint32_t serial;
+	uint64_t end = loop_now_ms() + PROC_STATS_MS;
+	bool owed = true;
 	size_t i;
 
-	p->stats_seen = 0;
+	if (++serial == 0)
+		serial = 1;
 	for (i = PROC_KEEPER; i < p->proc_count; i++)
-		if (p->procs[i].ready) {
-			proc_tell_one(&p->procs[i], RPC_STATS_ASK, NULL, 0, -1);
-			want++;
-		}
-	while (p->stats_seen < want && loop_now_ms() < end) {
+		proc_tell_one(&p->procs[i], RPC_STATS_ASK, serial, NULL, 0, -1);
+	while (owed && loop_now_ms() < end) {
 		struct pollfd pfd[PROC_MAX];
 
-		for (i = 0; i < p->proc_count; i++)
+		for (owed = false, i = 0; i < p->proc_count; i++) {
+			owed |= i >= PROC_KEEPER && proc_owes(&p->procs[i], serial);
 			pfd[i] = (struct pollfd){.fd = p->procs[i].boss.fd, .events = POLLIN};
-		if (poll(pfd, p->proc_count, 50) <= 0)
+		}
+		if (!owed || poll(pfd, p->proc_count, 50) <= 0)
 			continue;
 		for (i = 0; i < p->proc_count; i++)
 			if (pfd[i].revents && pfd[i].fd >= 0)
 				proc_on_boss(p, (uint32_t)i, 0, POLLIN);
 	}
+	return !owed;
+}
+
+bool proc_settled(struct parent *p)
+{
+	bool told = p->told;
+
+	p->told = false;
+	return !told || proc_stats(p);
 }

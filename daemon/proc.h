@@ -40,8 +40,11 @@ void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const vo
 void proc_hold(struct parent *p, const char *key, int fd);
 void proc_unhold(struct parent *p, const char *key);
 
-/* Asks every child for its numbers and waits at most a second. */
-void proc_stats(struct parent *p);
+/* Asks every child for its numbers. Who has answered has done all that it was told before. False: not all have, within a
+ * second. */
+bool proc_stats(struct parent *p);
+/* Has everybody done what was told since the last call? Asks as above, if anything was. */
+bool proc_settled(struct parent *p);
 
 const char *proc_role_word(enum proc_role role);
 
