@@ -135,6 +135,7 @@ static void exchange_free(struct conn *c)
 	resign_stream_done(x);
 	free(x->tokens);
 	hold_done(c);
+	x->offer = wsoffer_free(x->offer);
 	x->ws = wsrelay_free(x->ws);
 	sieve_done(&x->sieve);
 	prints_text_done(&x->up_text);

@@ -22,6 +22,7 @@
 #include "hold.h"
 #include "inject.h"
 #include "route.h"
+#include "wsoffer.h"
 #include "xas.h"
 
 /* What is needed until the head has gone up. Slices point into agent.in, which does not move. */
@@ -84,6 +85,7 @@ struct exchange {
 	struct resign_stream *stream; /* resign.h: up_body's payload is signed again on its way; or NULL */
 	bool tell;		 /* a /proxy client that takes trailers: it is told how much was masked */
 	bool websocket;		 /* asked for */
+	struct wsoffer *offer;	 /* … and how; NULL: not asked for, or answered */
 	struct wsrelay *ws;	 /* state WEBSOCKET */
 	bool up_broken;		 /* the upstream takes nothing more; it may have answered */
 	struct http1_scan down_scan;

@@ -19,15 +19,18 @@ static bool judge_takes_trailers(const struct http1_head *h)
 }
 
 /* No extension of a WebSocket is offered: what comes back must be readable. */
-static void judge_websocket(struct exchange *x)
+static int judge_websocket(struct exchange *x)
 {
 	struct request *rq = x->rq;
 	uint32_t i;
 
 	x->websocket = rq->meaning.websocket;
+	if (x->websocket && !x->offer && wsoffer_new(&rq->head, &x->offer) < 0)
+		return -ENOMEM;
 	for (i = 0; x->websocket && i < rq->head.field_count; i++)
 		if (http1_is(rq->head.fields[i].name, "sec-websocket-extensions"))
 			rq->meaning.hop[i / 64] |= 1ULL << (i % 64);
+	return 0;
 }
 
 /* Whose credentials a connection has carried: it carries no others. */
@@ -207,7 +210,8 @@ enum reason judge_request(struct conn *c)
 	ask.head = &rq->head;
 	ask.meaning = &rq->meaning;
 	ask.url = rq->xas ? &rq->xas->url : NULL;
-	judge_websocket(x);
+	if (judge_websocket(x) < 0)
+		return REASON_INTERNAL;
 	x->tell = rq->xas && judge_takes_trailers(&rq->head);
 	if (inject_scan(&rq->head, &rq->meaning, c->guard->workspace->marks, &rq->refs) < 0)
 		return REASON_LIMIT;

@@ -249,16 +249,15 @@ static int relay_respond(struct conn *c, const struct http1_meaning *m)
 	return 0;
 }
 
-/* The upstream has taken up the WebSocket. It was offered no extension, and may choose none. */
+/* The upstream has taken up the WebSocket, if what it says is an answer to what was asked. */
 static bool relay_websocket(struct conn *c, const struct http1_meaning *m)
 {
 	const struct http1_head *h = &c->p->head;
 	size_t used = h->raw.len;
-	uint32_t i;
+	const char *bad = wsoffer_bad(c->x->offer, h);
 
-	for (i = 0; i < h->field_count; i++)
-		if (http1_is(h->fields[i].name, "sec-websocket-extensions"))
-			return relay_lost(c, REASON_UPSTREAM_BAD, "an extension of the websocket that was not asked for");
+	if (bad)
+		return relay_lost(c, REASON_UPSTREAM_BAD, bad);
 	if (relay_write_head(c, m, HTTP1_FRAMING_NONE, false, NULL) < 0)
 		return relay_lost(c, REASON_UPSTREAM_BAD, "head too long");
 	c->x->status = h->status;

@@ -281,7 +281,10 @@ static void serve_websocket(struct stream *s, const char *head, char *have, size
 	int n = 1;
 
 	memcpy(in, have, have_len);
-	(void)stream_print(s, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n%sX-Seen: %s\r\n\r\n",
+	(void)stream_print(s, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n%s%sX-Seen: %s\r\n\r\n",
+			   strstr(head, " /ws-accept") ? "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOO=\r\n"
+						       : "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+			   strstr(head, " /ws-chat") ? "Sec-WebSocket-Protocol: chat\r\n" :
 			   strstr(head, " /ws-ext") ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
 			   strcasestr(head, "sec-websocket-extensions") ? "extensions" : "none");
 	(void)stream_write(s, frames, sizeof(frames) - 1);
@@ -1955,6 +1958,15 @@ static void test_websocket(void **state)
 	close_client(c);
 	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/ws-ext", "")), 502);
 	assert_non_null(strstr(R.body, "\"upstream_bad_response\""));
+	/* Nor is it one whose 101 answers another key, or none; or chooses a protocol that was not among the agent's. */
+	audit_mark();
+	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/ws-accept", "")), 502);
+	assert_non_null(strstr(R.body, "\"upstream_bad_response\""));
+	audit_has("does not answer its key");
+	assert_int_equal(ask_once(HOST, T.tls_port, "GET /ws HTTP/1.1\r\n" AT(HOST) "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), 502);
+	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/ws-chat", "")), 502);
+	audit_has("a protocol of the websocket that was not asked for");
+	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/ws-chat", "Sec-WebSocket-Protocol: v1, chat\r\n")), 101);
 	assert_int_equal(ask_once(HOST, T.tls_port, WEBSOCKET("/echo", "")), 200);
 	/* Nobody asked for it. */
 	assert_int_equal(ask_once(HOST, T.tls_port, "GET /ws HTTP/1.1\r\n" AT(HOST) "\r\n"), 502);
