@@ -35,8 +35,4 @@ struct guard *attach_find(struct parent *p, const char *which, struct err *e);
  * where they came from, which remain in the directory of the guard. */
 int attach_undo(struct parent *p, struct guard *g, size_t *stay, struct err *e) must_check;
 
-/* Pure. Length of the leading part of a cgroup's path (from the mount on) that is a container's or pod's own directory
- * by its name; 0: none. */
-size_t attach_container(const char *path);
-
 #endif

@@ -1,7 +1,7 @@
 /* repin.h: pins that are missing, made again from descriptors that somebody kept.
  *
  * A bpffs can be unmounted and a pin unlinked under our hands; the kernel side stays in force by the descriptors of the
- * daemon and its holder. For enforce.c, over <dir> = <bpffs>/v<EG_LAYOUT>. Nothing here fails: a pin that cannot be
+ * daemon and its holder. For enforce_open.c, over <dir> = <bpffs>/v<EG_LAYOUT>. Nothing here fails: a pin that cannot be
  * made is made again with the object by whoever takes it up.
  */
 #ifndef REPIN_H

@@ -2,7 +2,7 @@
  * a container's.
  */
 #include "adopt_judge.h"
-#include "attach.h"
+#include "container.h"
 #include "tree.h"
 
 #include <linux/if_packet.h>
@@ -261,10 +261,10 @@ static void test_containers(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
 		(void)snprintf(path, sizeof(path), "%s%s", yes[i].own, yes[i].below);
-		assert_int_equal(attach_container(path), strlen(yes[i].own));
+		assert_int_equal(container_of(path), strlen(yes[i].own));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
-		assert_int_equal(attach_container(no[i]), 0);
+		assert_int_equal(container_of(no[i]), 0);
 }
 
 int main(void)
