@@ -33,7 +33,7 @@ LIBS_CLI := -ljansson -lsodium -lseccomp
 
 # Modules by the process that they are for.
 SHARED   := err log fdio loop rpc reason rules rulesform rulesedit rulesdoc origin config audit sandbox child
-PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc proc_holder proc_said proc_ask enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree adopt adopt_look adopt_judge attach attach_check attach_undo container
+PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc proc_holder proc_said proc_ask enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree cut adopt adopt_look adopt_judge attach attach_check attach_undo container
 KEEPER   := keeper keeper_vault keeper_docs keeper_admin keeper_peers backend backend_dir backend_helper backend_command vault vaultdisk vaultlock vaultrec ca sign secret former
 RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
 PROXY    := proxy conn exchange judge values answer relay hold explicit xas formset jsonset ws wsoffer wsrelay tls leaf hello http1 route ref inject bodyref upstream record buf side ask who creds body sieve redact skim recode known

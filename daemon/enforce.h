@@ -73,6 +73,8 @@ int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx) must_che
 int enforce_lease(struct enforce *en, const struct eg_lease_key *key, const struct eg_lease *lease) must_check;
 /* Is it open now? */
 bool enforce_leased(struct enforce *en, const struct eg_lease_key *key, uint64_t now_ns);
+/* Is this socket, whosesoever, a connection that was let through to a lease. */
+bool enforce_direct(struct enforce *en, int sock);
 
 /* The unix sockets outside that a guard may reach, all anew; keys are filled in but for the guard. What is there
  * already and stays is not touched in between. */

@@ -133,6 +133,13 @@ int enforce_exempt(struct enforce *en, uint64_t guard, struct enforce_exempt *li
 	return rc;
 }
 
+bool enforce_direct(struct enforce *en, int sock)
+{
+	struct eg_direct mark;
+
+	return bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.directs), &sock, &mark) == 0;
+}
+
 void enforce_unlease(struct enforce *en, uint64_t guard)
 {
 	enforce_purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);

@@ -8,6 +8,7 @@
 
 #include "adopt.h"
 #include "cgroup.h"
+#include "cut.h"
 #include "log.h"
 #include "origin.h"
 #include "proc.h"
@@ -277,8 +278,10 @@ static void guards_cut(struct parent *p, const struct guard *g)
 {
 	struct eg_guard state;
 	struct err e = {0};
-	int rc = enforce_get(p->en, g->id, &state);
+	int rc;
 
+	(void)cut_direct(p->en, g->cgroup_fd); /* their resets must still get out */
+	rc = enforce_get(p->en, g->id, &state);
 	if (rc == 0) {
 		state.direct_since = loop_now_ms() * 1000000ULL;
 		rc = enforce_set(p->en, &state, &e);

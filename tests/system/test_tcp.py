@@ -189,6 +189,21 @@ class Session:
         self.p.communicate(timeout=10)
 
 
+WAITS = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 6379))
+print("up", flush=True)
+try:
+    print("got", s.recv(1))
+except OSError:  # ECONNRESET, or ENOTCONN
+    print("reset")
+"""
+
+
+def established(lab, port):
+    return run(*lab.nsenter("net"), "ss", "-Htn", "state", "established", "sport", "=", f":{port}").splitlines()
+
+
 def test_a_connection_outlives_its_lease_but_not_its_rule(lab):
     s = Session(lab, DB)
     assert s.ask("select 1;") == "1"
@@ -196,14 +211,14 @@ def test_a_connection_outlives_its_lease_but_not_its_rule(lab):
     assert s.ask("select 2;") == "2"
     lab.must("workspace", "allowlist", "add", "more.lab-host.com")  # another rule changes nothing for it
     assert s.ask("select 3;") == "3"
+    waits = lab.agent_start("/usr/bin/python3", "-c", WAITS, DB, text=True)
+    assert waits.stdout.readline() == "up\n"
     lab.must("workspace", "allowlist", "remove", DB)
-    s.p.stdin.write("select 4;\n")
-    s.p.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):  # its packets are dropped: psql waits in vain
-        s.p.wait(1.5)
-    import select
-    assert not select.select([s.p.stdout], [], [], 0)[0]
-    s.end()
+    # It is reset: both sides hear of it at once, and psql says so when it asks again.
+    wait_for("the server's side to be closed", lambda: established(lab, 5432) + established(lab, 6379) == [], 5)
+    assert waits.communicate(timeout=5)[0] == "reset\n"
+    out, _ = s.p.communicate("select 4;\n", timeout=10)
+    assert "could not receive" in out or "server closed the connection" in out or "could not send" in out, out
     assert not connect(lab, V4, before=DB).startswith("+")
     for port in (22, 5432, 6379):
         lab.must("workspace", "allowlist", "add", "--mode", "tcp", "--port", str(port), DB)

@@ -1,0 +1,59 @@
+/* cut.c: see cut.h. The processes run on meanwhile. So a descriptor is judged when we have it ourselves: the kernel side's own
+ * mark on the socket says that it is such a connection, whatever its number stood for a moment ago. It is then reset by
+ * connect(AF_UNSPEC), which is what its program might do itself; nothing else is done to it or asked of it.
+ */
+#include "cut.h"
+
+#include "cgroup.h"
+#include "own.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool cut_one(struct enforce *en, int pidfd, int number)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	auto_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+
+	return fd >= 0 && enforce_direct(en, fd) && connect(fd, &none, sizeof(none)) == 0;
+}
+
+/* *left: how many descriptors may still be looked at. */
+static size_t cut_process(struct enforce *en, pid_t pid, size_t *left)
+{
+	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	char path[32];
+	const struct dirent *d;
+	struct stat st;
+	size_t n = 0;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = pidfd < 0 ? NULL : opendir(path);
+	while (dir && *left > 0 && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		--*left;
+		if (fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISSOCK(st.st_mode))
+			n += cut_one(en, pidfd, atoi(d->d_name));
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+size_t cut_direct(struct enforce *en, int cgroup_fd)
+{
+	auto_free pid_t *pids = calloc(CUT_PIDS_MAX, sizeof(*pids));
+	size_t count = pids ? cgroup_pids(cgroup_fd, pids, CUT_PIDS_MAX) : 0, left = CUT_FDS_MAX,
+	       n = 0, i;
+
+	for (i = 0; i < count && i < CUT_PIDS_MAX; i++)
+		n += cut_process(en, pids[i], &left);
+	return n;
+}
