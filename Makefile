@@ -182,7 +182,7 @@ escape:
 	$(Q)$(MAKE) --no-print-directory all $(ESCAPE)
 	$(Q)$(PY) tests/escape/suite.py
 
-#: kernels     escape and bpf-check under other kernels, in QEMU; K="6.1 6.1/nolsm 6.12 5.10" (default; root)
+#: kernels     escape and bpf-check under other kernels, in QEMU; K="6.1 6.1/nolsm 6.1/systemd 6.12 5.10" (default; root)
 kernels:
 	$(Q)tests/deps.sh kernels
 	$(Q)$(MAKE) --no-print-directory all $(B)/tests/bpf/test_enforce $(ESCAPE)

@@ -23,6 +23,9 @@
 
 static const char *const read_only_types[] = {"cgroup", "cgroup2", "sysfs"};
 static const char *const empty_types[] = {"bpf", "debugfs", "tracefs"};
+/* systemd's credentials of services, the key of our vault perhaps among them (vaultkey.h). The whole directory, so that
+ * those of a daemon that is started later do not show up in it either. */
+static const char *const credentials[] = {"/run/credentials", "/etc/credstore", "/etc/credstore.encrypted"};
 /* What docker and podman make read-only too; absent ones are fine. */
 static const char *const proc_parts[] = {"sys", "sysrq-trigger", "irq", "bus", "fs"};
 
@@ -277,9 +280,11 @@ int run_mounts_enter(const struct run_hide *hide, struct err *e)
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_set(e, -errno, "cannot separate the mounts: %s", strerror(errno));
 	rc = treat_all(e);
-	if (rc)
-		return rc;
-	rc = hide_daemon(hide, e);
+	for (size_t i = 0; i < ARRAY_SIZE(credentials) && !rc; i++)
+		if (reachable(credentials[i]))
+			rc = empty(credentials[i], MS_RDONLY, e);
+	if (!rc)
+		rc = hide_daemon(hide, e);
 	if (rc)
 		return rc;
 	if (chdir(cwd) < 0)

@@ -5,8 +5,8 @@
 #include "run_sandbox.h"
 
 /* Needs CAP_SYS_ADMIN. Makes a private view in which cgroup, sysfs and the writable parts of procfs are
- * read-only, bpffs, debugfs and tracefs are empty, and the daemon's directories hold the trust files
- * only. Host mounts made later still arrive. */
+ * read-only, bpffs, debugfs and tracefs are empty, as are systemd's credentials of services, and the daemon's directories hold the
+ * trust files only. Host mounts made later still arrive. */
 int run_mounts_enter(const struct run_hide *hide, struct err *e) must_check;
 
 /* One line of /proc/self/mountinfo: its mount point, unescaped, and its type. -EBADMSG otherwise. Pure. */

@@ -129,15 +129,19 @@ int vaultkey_drop(const struct parent *p, struct err *e)
 int vaultkey_credential(struct err *e)
 {
 	const char *dir = getenv("CREDENTIALS_DIRECTORY");
-	char path[4096];
+	char path[4096] = "";
 	int fd;
 
-	if (!dir ||
+	if (dir &&
 	    snprintf(path, sizeof(path), "%s/" VAULTKEY_CREDENTIAL, dir) >= (int)sizeof(path))
-		return err_set(e, -ENOENT,
-			       "systemd has given the daemon no credential " VAULTKEY_CREDENTIAL
-			       "; see LoadCredentialEncrypted= in agentsecretsd.service");
+		path[0] = '\0';
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT) /* where its file is missing, systemd says nothing and starts us */
+		return err_set(
+			e, -ENOENT,
+			"systemd has given the daemon no credential " VAULTKEY_CREDENTIAL
+			": see LoadCredentialEncrypted= in agentsecretsd.service, and whether the file is in "
+			"/etc/credstore.encrypted. Nothing was touched");
 	return fd < 0 ? err_set(e, -errno, "cannot open the credential %s: %s", path,
 				strerror(errno))
 		      : fd;

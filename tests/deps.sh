@@ -26,7 +26,7 @@ check=("${demo[@]}" libcmocka-dev python3-pytest python3-requests python3-websoc
 # shellcheck disable=SC2034
 escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)
 # shellcheck disable=SC2034 # virtiofsd comes with qemu
-kernels=("${escape[@]}" libcmocka-dev qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
+kernels=("${escape[@]}" libcmocka-dev systemd nginx:nginx curl:curl procps qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
 
 # shellcheck disable=SC2034
 bench=("${demo[@]}" haproxy:haproxy nghttp2-client:h2load)

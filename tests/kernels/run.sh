@@ -1,15 +1,16 @@
 #!/bin/bash
 # make kernels: the BPF tests and every way out of a guard, on Debian's other kernels in QEMU.
 #
-#	run.sh [SERIES[/nolsm]...]	default: 6.1, 6.1/nolsm, 6.12, and 5.10, which is too old and must be refused
+#	run.sh [SERIES[/nolsm|/systemd]...]	default: 6.1, 6.1/nolsm, 6.1/systemd, 6.12, and 5.10, which is too old and must be refused
 #
-# /nolsm: without BPF among the active LSMs, as Ubuntu 22.04 and others start; so without level L3.
+# /nolsm: without BPF among the active LSMs, as Ubuntu 22.04 and others start; so without level L3. /systemd: the installed
+# unit, and the vault's key as a systemd credential, where systemd is process 1 (systemd.sh).
 # Two guests at a time. The results go into tests/escape/results.md, unless KERNELS_KEEP_RESULTS says that only the
 # verdicts are wanted. For each part of a guest a line "ok SERIES part: ..." or "not ok SERIES part: ..."; last line: "N
 # kernels passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-(($#)) || set -- 6.1 6.1/nolsm 6.12 5.10
+(($#)) || set -- 6.1 6.1/nolsm 6.1/systemd 6.12 5.10
 limit=${LIMIT:-800} # seconds for each guest; two together take about three minutes on two idle cores
 build=$(realpath "${AGENTSECRETS_BUILD:-build}")
 passed=0 failed=0
@@ -17,12 +18,13 @@ results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
 guest() { # SERIES
-	local what=tests arguments='' out=$results/${1/\//-} begin=$SECONDS status=0
-	[[ $1 == 5.10 ]] && what=refused
+	local arguments='' out=$results/${1/\//-} begin=$SECONDS status=0 vm=() command=(tests/kernels/guest.sh tests)
+	[[ $1 == 5.10 ]] && command=(tests/kernels/guest.sh refused)
+	[[ $1 == */systemd ]] && vm=(-s) command=(tests/kernels/systemd.sh)
 	[[ $1 == */nolsm ]] && arguments=lsm=lockdown,capability,landlock,yama
 	mkdir "$out"
-	tests/kernels/vm.sh -k "${1%/nolsm}" -a "$arguments" -t "$limit" -o "$out" -- env "AGENTSECRETS_BUILD=$build" tests/kernels/guest.sh $what \
-		> "$out/log" 2>&1 || status=$?
+	tests/kernels/vm.sh -k "${1%/*}" -a "$arguments" -t "$limit" -o "$out" "${vm[@]}" -- env "AGENTSECRETS_BUILD=$build" \
+		"${command[@]}" > "$out/log" 2>&1 || status=$?
 	echo "$status $((SECONDS - begin))" > "$out/status"
 }
 

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Runs a command under another kernel: QEMU without KVM, this machine's own files, nothing of it changed.
 #
-#	vm.sh [-k SERIES] [-t SECONDS] [-m MIB] [-a KERNEL_ARGUMENTS] [-o DIR] -- COMMAND...
+#	vm.sh [-k SERIES] [-t SECONDS] [-m MIB] [-a KERNEL_ARGUMENTS] [-o DIR] [-s] -- COMMAND...
 #
 #	-k 6.1	which kernel: the newest linux-image-SERIES.*-cloud-amd64 that apt knows, fetched and unpacked
 #		once into build/kernels/SERIES, never installed
 #	-t 300	the whole guest may take that long
 #	-m 2048	its memory; everything it writes lies there
 #	-o DIR	what the command leaves in $VM_FILES is copied there
+#	-s	systemd is process 1, and the command a service of it
 #
 # The guest sees our root directory read-only (virtiofs), with a layer of memory over it for what it writes. It has
 # cgroup v2 at /sys/fs/cgroup, bpffs, loopback, and no other network. The command runs as root in the directory
@@ -16,7 +17,7 @@ set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
 cache=$top/build/kernels
-series=6.1 seconds=300 memory=2048 arguments='' files=''
+series=6.1 seconds=300 memory=2048 arguments='' files='' init=''
 virtiofsd=/usr/lib/qemu/virtiofsd
 # To reach the root; the rest is loaded when it is asked for.
 first_modules=(virtio_pci virtiofs overlay)
@@ -26,14 +27,15 @@ die() {
 	exit 125
 }
 
-while getopts k:t:m:a:o: option; do
+while getopts k:t:m:a:o:s option; do
 	case $option in
 	k) series=$OPTARG ;;
 	t) seconds=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	a) arguments=$OPTARG ;;
 	o) files=$OPTARG ;;
-	*) sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 125 ;;
+	s) init=systemd ;;
+	*) sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 125 ;;
 	esac
 done
 shift $((OPTIND - 1))
@@ -175,11 +177,7 @@ release=$(< "$kernel/release")
 work=$(mktemp -d "${TMPDIR:-/tmp}/vm.XXXXXX")
 mkdir -p "$work/exchange/files"
 {
-	printf 'release=%q modules=%q\ncd %q\n' "$release" "$kernel/lib/modules" "$PWD"
-	printf 'export PATH=%q HOME=%q VM_FILES=/run/vm/files LANG=C.UTF-8\n' "$PATH" "$HOME"
-	printf 'command=('
-	printf '%q ' "$@"
-	printf ')\n'
+	printf 'release=%q modules=%q init=%q\n' "$release" "$kernel/lib/modules" "$init"
 	cat << 'GUEST'
 mkdir -p /dev/pts /dev/shm "/lib/modules/$release" /run/lock
 mount -t devpts - /dev/pts
@@ -191,14 +189,34 @@ mount --bind "$modules/$release" "/lib/modules/$release"
 [[ -e /dev/fd ]] || ln -s /proc/self/fd /dev/fd
 ip link set lo up
 echo vm > /proc/sys/kernel/hostname
-"${command[@]}" < /dev/null > /run/vm/output 2>&1
+[[ $init ]] || exec /bin/bash /run/vm/command
+# systemd, its journal, and the command: this machine's own services are not the guest's, and nothing here waits for
+# hardware.
+rm -f /.dockerenv /run/.containerenv
+mkdir -p /run/systemd/system
+for unit in {/lib,/etc}/systemd/system/{sysinit,sockets,basic}.target.wants/*; do
+	[[ $unit == */systemd-journald[.-]* ]] || ln -sf /dev/null "/run/systemd/system/${unit##*/}"
+done
+ln -s /dev/null /run/systemd/system/timers.target
+printf '%s\n' '[Unit]' 'After=basic.target' '[Service]' Type=oneshot TimeoutSec=infinity \
+	'ExecStart=/bin/bash /run/vm/command' > /run/systemd/system/vm.service
+printf '%s\n' '[Unit]' 'Requires=basic.target vm.service' AllowIsolate=yes > /run/systemd/system/vm.target
+exec /lib/systemd/systemd --unit=vm.target --show-status=no
+GUEST
+} > "$work/exchange/guest"
+{
+	printf 'cd %q\n' "$PWD"
+	printf 'export PATH=%q HOME=%q VM_FILES=/run/vm/files LANG=C.UTF-8\n' "$PATH" "$HOME"
+	printf '%q ' "$@"
+	cat << 'GUEST'
+< /dev/null > /run/vm/output 2>&1
 echo $? > /run/vm/status.new
 mv /run/vm/status.new /run/vm/status
 sync
 echo o > /proc/sysrq-trigger
 sleep 60
 GUEST
-} > "$work/exchange/guest"
+} > "$work/exchange/command"
 : > "$work/exchange/output"
 
 serve() { # TAG DIR CACHE
