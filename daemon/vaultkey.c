@@ -136,7 +136,8 @@ int vaultkey_credential(struct err *e)
 	    snprintf(path, sizeof(path), "%s/" VAULTKEY_CREDENTIAL, dir) >= (int)sizeof(path))
 		path[0] = '\0';
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT) /* where its file is missing, systemd says nothing and starts us */
+	if (fd < 0 &&
+	    errno == ENOENT) /* where its file is missing, systemd says nothing and starts us */
 		return err_set(
 			e, -ENOENT,
 			"systemd has given the daemon no credential " VAULTKEY_CREDENTIAL

@@ -1,7 +1,8 @@
 #!/bin/bash
 # make kernels: the BPF tests and every way out of a guard, on Debian's other kernels in QEMU.
 #
-#	run.sh [SERIES[/nolsm|/systemd]...]	default: 6.1, 6.1/nolsm, 6.1/systemd, 6.12, and 5.10, which is too old and must be refused
+#	run.sh [SERIES[/nolsm|/systemd]...]	default: 6.1, 6.1/nolsm, 6.1/systemd, 6.12, and 5.10, which is too old and
+#						must be refused
 #
 # /nolsm: without BPF among the active LSMs, as Ubuntu 22.04 and others start; so without level L3. /systemd: the installed
 # unit, and the vault's key as a systemd credential, where systemd is process 1 (systemd.sh).
