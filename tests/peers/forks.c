@@ -122,5 +122,7 @@ int main(int argc, char **argv)
 	while (read(0, &c, 1) > 0)
 		;
 	shared->stop = 1;
+	while (wait(NULL) >= 0) /* until the last link has ended: then it fails */
+		;
 	return 0;
 }

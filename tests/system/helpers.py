@@ -134,9 +134,9 @@ def refused(p):
 
 def nothing_leaked(lab):
     """No trap heard anything, and no packet to one of them stands in a capture."""
-    assert lab.leaks() == []
+    assert lab.leaks() == [], lab.leaks()[:3]
     for capture in lab.captures.values():
-        assert capture.to(*TRAPS) == []
+        assert capture.to(*TRAPS) == [], capture.to(*TRAPS)[:3]
 
 
 def state_of(daemon):

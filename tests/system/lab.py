@@ -101,6 +101,18 @@ def wait_for(what, question, seconds=10.0):
         time.sleep(0.01)
 
 
+def settled(question):
+    """Its answer, once that has not changed for a moment."""
+    before = []
+
+    def same():
+        before.append(question())
+        time.sleep(0.3)
+        return question() == before[-1]
+    wait_for("things to settle", same)
+    return before[-1]
+
+
 def cgroup2_mount():
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
@@ -628,6 +640,11 @@ location = /empty {{ return 204; }}
 
     def leaks(self):
         return [json.loads(line) for line in self.leaks_file.read_text().splitlines()]
+
+    def forget_leaks(self):
+        """What was sent on purpose, or before something was guarded. Waits until the traps have told all of it."""
+        settled(lambda: self.leaks_file.stat().st_size)
+        self.leaks_file.write_text("")
 
     def requests(self, **want):
         """Lines of the upstreams' access log with these values."""

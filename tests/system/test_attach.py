@@ -165,8 +165,8 @@ def test_existing_sockets(world, group, kind):
     tell(p, "try")
     wait_for("the network", lambda: [q for q in capture.left() if b"escaped" in q.raw])
     unchanged(world, p.pid, where)
-    world.leaks_file.write_text("")
     end(p)
+    world.forget_leaks()
 
 
 def test_detach_gives_the_network_back(world, group):
@@ -238,9 +238,8 @@ def test_fork_chain(world, group, kind):
     inside = (Path(told["path"]) / "cgroup.procs").read_text().split()
     assert str(p.pid) in inside
     world.must("cgroup", "detach", str(told["guard"]))
-    world.leaks_file.write_text("")
     end(p)
-    world.leaks_file.write_text("")
+    world.forget_leaks()
 
 
 # ---- what cannot be held ----

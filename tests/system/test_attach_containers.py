@@ -149,7 +149,7 @@ def container(world, request):
     finally:
         for one in made:
             one.remove()
-        world.leaks_file.write_text("")
+        world.forget_leaks()
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -181,7 +181,7 @@ def test_existing_sockets(world, container, runtime):
     capture.mark()
     c.say("try")
     wait_for("the network", lambda: [q for q in capture.left() if b"escaped" in q.raw])
-    world.leaks_file.write_text("")
+    world.forget_leaks()
     c.unchanged()
     assert extra.poll() is None
     end(c.process)
