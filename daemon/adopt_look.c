@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 
@@ -292,15 +293,16 @@ static int look_fd(struct look *l, pid_t pid, int dir, const char *name, struct 
 {
 	char target[PATH_MAX];
 	const char *why;
-	struct stat st;
+	struct statx st;
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
 
-	if (n < 0 || fstatat(dir, name, &st, 0) != 0)
+	/* DONT_SYNC: a file of FUSE may be served by a process that is frozen now, and would never answer. */
+	if (n < 0 || statx(dir, name, AT_STATX_DONT_SYNC, STATX_TYPE, &st) != 0)
 		return look_refuse(l, pid, "a descriptor that cannot be looked at", atoi(name));
 	target[n] = '\0';
-	if (S_ISSOCK(st.st_mode))
+	if (S_ISSOCK(st.stx_mode))
 		return look_socket(l, pid, atoi(name), f);
-	why = adopt_file(target, st.st_mode, st.st_rdev);
+	why = adopt_file(target, st.stx_mode, makedev(st.stx_rdev_major, st.stx_rdev_minor));
 	return why ? look_refuse(l, pid, why, atoi(name)) : 0;
 }
 

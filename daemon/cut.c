@@ -9,9 +9,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,13 +24,22 @@ static bool cut_one(struct enforce *en, int pidfd, int number)
 	return fd >= 0 && enforce_direct(en, fd) && connect(fd, &none, sizeof(none)) == 0;
 }
 
+/* By its link's text: to ask the file itself could wait for whoever serves it (FUSE). */
+static bool cut_is_socket(int dir, const char *number)
+{
+	static const char socket[] = "socket:[";
+	char text[sizeof(socket)];
+
+	return readlinkat(dir, number, text, sizeof(text)) == (ssize_t)sizeof(text) &&
+	       memcmp(text, socket, sizeof(socket) - 1) == 0;
+}
+
 /* *left: how many descriptors may still be looked at. */
 static size_t cut_process(struct enforce *en, pid_t pid, size_t *left)
 {
 	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	char path[32];
 	const struct dirent *d;
-	struct stat st;
 	size_t n = 0;
 	DIR *dir;
 
@@ -39,7 +49,7 @@ static size_t cut_process(struct enforce *en, pid_t pid, size_t *left)
 		if (d->d_name[0] == '.')
 			continue;
 		--*left;
-		if (fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISSOCK(st.st_mode))
+		if (cut_is_socket(dirfd(dir), d->d_name))
 			n += cut_one(en, pidfd, atoi(d->d_name));
 	}
 	if (dir)

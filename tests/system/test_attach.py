@@ -242,6 +242,20 @@ def test_fork_chain(world, group, kind):
     world.forget_leaks()
 
 
+def test_a_file_that_a_frozen_process_serves(world, group):
+    """FUSE: to ask for such a file's attributes, while its server stands still, would be to wait for ever."""
+    where, at = group("fuse"), world.home / "fuse"
+    at.mkdir()
+    p = start(world, where, ["/usr/bin/python3", str(PEERS / "fuse.py"), str(at)])
+    assert p.stdout.readline() == "ready\n"
+    said = attach(world, p.pid, timeout=20)
+    assert said.returncode == 0 or "descriptor" in said.stderr, said.stderr
+    world.must("status")
+    for g in attached(world):
+        world.must("cgroup", "detach", str(g["guard"]))
+    end(p)
+
+
 # ---- what cannot be held ----
 
 HOLDS = {
