@@ -29,7 +29,7 @@ escape=("${build[@]}" iproute2:ip util-linux openssl:openssl python3)
 kernels=("${escape[@]}" libcmocka-dev systemd nginx:nginx curl:curl procps qemu-system-x86:qemu-system-x86_64 busybox-static:busybox kmod:depmod xz-utils:xz)
 
 # shellcheck disable=SC2034
-bench=("${demo[@]}" haproxy:haproxy nghttp2-client:h2load)
+bench=("${demo[@]}" haproxy:haproxy nghttp2-client:h2load linux-perf:perf)
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 

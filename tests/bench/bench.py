@@ -2,6 +2,7 @@
 """What the product costs beside haproxy and nginx doing half of it: a line `name ratio target` for each figure.
 
     tests/bench/bench.py [ROW...] [--rounds N] [--scale F]      needs root; rows: see ROWS
+    tests/bench/bench.py --profile [ROW...]                     where our CPU time goes in these rows, by perf
 
 Two network namespaces: upstream (nginx, an event server) and box (the daemon with one worker, or a peer, and the client:
 h2load). Proxies on CPU 0, client and upstream on CPU 1. Each round runs ours and the peer turn about; a ratio is taken per round,
@@ -24,9 +25,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BENCH = TOP / "tests" / "bench"
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(TOP / "tests" / "system"))
+sys.path[:0] = [str(TOP / "tests" / "system"), str(BENCH)]
 
 import lab as L  # noqa: E402
+import cost as C  # noqa: E402
 
 L.HOSTS = {name: (f"203.0.113.{n}", f"2001:db8:1:2::{n}") for name, n in
            (("up.lab-host.com", 20), ("full.lab-host.com", 21), ("pass.lab-host.com", 22), ("sse.lab-host.com", 23))}
@@ -337,11 +339,20 @@ def alternate(name, row, ours, peer, rounds, scale):
         print(f"{label} {statistics.median(ratios):.2f} {row.target:.2f}", flush=True)
 
 
+def profile(name, row, who, scale):
+    row.measure(who, 0.1)
+    with C.Recorded(who.pids()) as perf:
+        row.measure(who, scale)
+    for heap, share in perf.heaps():
+        print(f"{name} {100 * share:5.1f} % {heap}", flush=True)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("rows", nargs="*", help=", ".join([*ROWS, *ALONE]))
     ap.add_argument("--rounds", type=int, default=5)
     ap.add_argument("--scale", type=float, default=1.0, help="of the work in each run")
+    ap.add_argument("--profile", action="store_true")
     o = ap.parse_args()
     names = o.rows or [*ROWS, *ALONE]
     for name in names:
@@ -350,6 +361,11 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Net() as net:
         ours = {lease: Ours(net, lease) for lease in sorted({0} | {ROWS[n].lease for n in names if n in ROWS})}
+        if o.profile:
+            for name in names:
+                if name in ROWS:
+                    profile(name, ROWS[name], ours[ROWS[name].lease], o.scale)
+            return
         peers = {p: PEERS[p](net) for p in dict.fromkeys(ROWS[n].peer for n in names if n in ROWS)}
         if "idle_mib" in names:  # not a ratio: the whole idle product in MiB, against its target
             print(f"idle_mib {ours[0].idle_kib / 1024:.1f} 20.00", flush=True)
