@@ -31,46 +31,12 @@ LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(if $(filter-out release,$(MODE)),$(SAN
 LIBS_DAEMON := -lbpf -lelf -lz -lsodium -ljansson -lssl -lcrypto -lcares -lseccomp -lbrotlidec -lzstd -lnghttp2
 LIBS_CLI := -ljansson -lsodium -lseccomp
 
-# Modules by the process that they are for.
-SHARED   := err log fdio loop rpc reason rules rulesform rulesedit rulesdoc origin config audit sandbox child
-PARENT   := main parent heads ctl ops ops_install ops_workspaces ops_secrets ops_bind placeholder ops_guards workspaces guards guards_netns guards_file guards_restore proc proc_holder proc_said proc_ask enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial repin links levels aside canary doctor cgroup netns truststore holder tree cut adopt adopt_look adopt_judge attach attach_check attach_undo container
-KEEPER   := keeper keeper_vault keeper_docs keeper_admin keeper_peers backend backend_dir backend_helper backend_command vault vaultdisk vaultlock vaultrec ca sign secret former
-RESOLVER := resolver names dnsfront dnsmsg lease hosts lookup
-PROXY    := proxy conn exchange judge values answer relay hold explicit xas formset jsonset ws wsoffer wsrelay tls leaf hello http1 route ref inject bodyref upstream record buf side ask who creds body sieve redact skim recode known
-CLI      := main args prompt client show listing typed cmd_init cmd_workspace cmd_secrets cmd_bind cmd_import binding dotenv cmd_run cmd_call cmd_cgroup cmd_status cmd_log log_lines \
-	    cmd_doctor run_env run_mounts run_sandbox
-# What sees credentials that should not be there.
-PROXY    += literal foreign prints
-KEEPER   += keeper_prints
-# What signs and mints.
-SHARED   += kind template sigv4
-PROXY    += awschunk resign errand httpdate
-KEEPER   += tokenreq tokenclock tokenresp keeper_token parts jwt hmac keeper_read keeper_sign
+# A folder of daemon/ for each process, and one for what several of them or the CLI use. What is compiled for a process sees the headers of
+# its own folder and of shared/, and no others: the proxy could not ask the vault for a thing if it wanted to.
+PROCESSES := parent keeper resolver proxy
+DAEMON_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*/*.c))
 CLI_USES := http1 hello kind template err log fdio rules rulesform rulesedit rulesdoc reason audit origin sign
-
-# What opens the vault.
-PARENT   += ops_vault vaultkey
-CLI      += cmd_vault
-# Values that are not in it.
-PARENT   += ops_sources sources commands
-CLI      += cmd_source
-
-# Unix sockets outside that a guard may reach.
-PARENT   += ops_unix guards_unix sockpath
-CLI      += cmd_unix
-
-# The corporate proxy on the way to upstreams.
-PROXY    += hop
-RESOLVER += hopname
-
-# What is relayed unopened.
-PROXY    += tunnel pipes
-
-# HTTP/2.
-PROXY    += h2 h2text h2front h2back
-
-DAEMON_OBJS := $(patsubst %,$(B)/daemon/%.o,$(SHARED) $(PARENT) $(KEEPER) $(RESOLVER) $(PROXY))
-CLI_OBJS := $(patsubst %,$(B)/cli/%.o,$(CLI)) $(patsubst %,$(B)/daemon/%.o,$(CLI_USES))
+CLI_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c)) $(patsubst %,$(B)/daemon/shared/%.o,$(CLI_USES))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPFTESTS := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
 ESCAPE   := $(B)/tests/escape/escape
@@ -109,10 +75,11 @@ $(B)/libdaemon.a: $(filter-out %/main.o,$(DAEMON_OBJS))
 $(B)/libcli.a: $(filter-out %/main.o,$(filter $(B)/cli/%,$(CLI_OBJS)))
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(B)/cli/%.o: CPPF += -Icli -Idaemon
-$(B)/daemon/%.o: CPPF += -Idaemon
-$(B)/tests/%.o: CPPF += -Idaemon -Icli -Ibpf -Wno-missing-prototypes
-$(B)/keyring/%.o: CPPF += -Idaemon $(subst -I,-isystem ,$(shell pkg-config --cflags libsecret-1))
+$(B)/cli/%.o: CPPF += -Icli -Idaemon/shared
+$(B)/daemon/%.o: CPPF += -Idaemon/shared
+$(foreach p,$(PROCESSES),$(eval $(B)/daemon/$p/%.o: CPPF += -Idaemon/$p))
+$(B)/tests/%.o: CPPF += -Idaemon/shared $(addprefix -Idaemon/,$(PROCESSES)) -Icli -Ibpf -Wno-missing-prototypes
+$(B)/keyring/%.o: CPPF += -Idaemon/shared $(subst -I,-isystem ,$(shell pkg-config --cflags libsecret-1))
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
@@ -121,10 +88,10 @@ $(B)/%.o: %.c
 
 BPFCC = $(CLANG) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -I. -Ibpf -c
 SKELS := egress unixsock lsm
-$(patsubst %,$(B)/daemon/%.o,enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial levels) $(patsubst %,%.o,$(BPFTESTS)): $(patsubst %,$(B)/%.skel.h,$(SKELS))
+$(patsubst %,$(B)/daemon/parent/%.o,enforce enforce_open enforce_maps enforce_restore enforce_path enforce_trial levels) $(patsubst %,%.o,$(BPFTESTS)): $(patsubst %,$(B)/%.skel.h,$(SKELS))
 
-$(B)/daemon/adopt.o: $(B)/adopted.skel.h $(B)/fds.skel.h
-$(B)/daemon/adopt_look.o: $(B)/fds.skel.h
+$(B)/daemon/parent/adopt.o: $(B)/adopted.skel.h $(B)/fds.skel.h
+$(B)/daemon/parent/adopt_look.o: $(B)/fds.skel.h
 $(B)/adopted.bpf.o: bpf/egress.bpf.c
 
 $(B)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) vmlinux.h
@@ -250,7 +217,7 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/agentsecretsd.service \
 		$(DESTDIR)$(PREFIX)/lib/systemd/user/agentsecrets-secret-service@.service
 
-SOURCES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] keyring/*.c tests/*/*.[ch])
+SOURCES := $(wildcard bpf/*.[ch] daemon/*/*.[ch] cli/*.[ch] keyring/*.c tests/*/*.[ch])
 
 #: format      clang-format over our sources
 format:
@@ -258,10 +225,10 @@ format:
 
 #: tidy        clang-tidy over daemon/ and cli/
 tidy: $(B)/egress.skel.h
-	clang-tidy --quiet $(wildcard daemon/*.c cli/*.c) -- -std=gnu11 $(CPPF) -Idaemon -Icli
+	clang-tidy --quiet $(wildcard daemon/*/*.c cli/*.c) -- -std=gnu11 $(CPPF) -Idaemon/shared $(addprefix -Idaemon/,$(PROCESSES)) -Icli
 
 #: clean       remove build/
 clean:
 	rm -rf build
 
--include $(wildcard $(B)/keyring/*.d $(B)/daemon/*.d $(B)/cli/*.d $(B)/tests/*/*.d)
+-include $(wildcard $(B)/keyring/*.d $(B)/daemon/*/*.d $(B)/cli/*.d $(B)/tests/*/*.d)

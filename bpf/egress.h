@@ -30,7 +30,7 @@
  * made in the `listen` cgroup: the record of the connection, or ENOPROTOOPT when there is none. */
 #define EG_SO_RECORD 0x7a01
 
-/* Why the kernel said no; the words are in daemon/reason.h. Zero is "no reason", never "allowed". */
+/* Why the kernel said no; the words are in daemon/shared/reason.h. Zero is "no reason", never "allowed". */
 #define EG_REASON_NONE 0
 #define EG_REASON_CLOSED 1	/* guard without a policy, or a lookup that missed */
 #define EG_REASON_LOOPBACK 2	/* 127/8, ::1, 0.0.0.0, :: */

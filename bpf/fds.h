@@ -1,4 +1,4 @@
-/* fds.h: what the iterators of fds.bpf.c write, for daemon/adopt_look.c.
+/* fds.h: what the iterators of fds.bpf.c write, for daemon/parent/adopt_look.c.
  *
  * Addresses of kernel objects stand for identity only: the same socket has the same one in both streams.
  */

@@ -1,6 +1,6 @@
 /* policy.h: every verdict of the kernel side, as functions of values.
  *
- * Compiled into egress.bpf.c and into host unit tests; daemon/origin.c takes policy_class() from here, so
+ * Compiled into egress.bpf.c and into host unit tests; daemon/shared/origin.c takes policy_class() from here, so
  * that user space and kernel mean the same by "private". No libc, no helper, no map, no state: what was
  * looked up comes in as a value. Addresses are 16 bytes in network order, IPv4 as v4-mapped; ports are in
  * host order. A reason (EG_REASON_*) of 0 allows; every function starts from "no".

@@ -1,4 +1,4 @@
-/* client.h: one question to agentsecretsd over its control socket, and its answer (daemon/control.h). */
+/* client.h: one question to agentsecretsd over its control socket, and its answer (daemon/shared/control.h). */
 #ifndef CLIENT_H
 #define CLIENT_H
 

@@ -1,4 +1,4 @@
-/* cmd_call.c: `agentsecrets call`: one request through the proxy's /proxy endpoint (daemon/xas.h), from a guard of its own.
+/* cmd_call.c: `agentsecrets call`: one request through the proxy's /proxy endpoint (daemon/proxy/xas.h), from a guard of its own.
  *
  * The child is where `run` would start a command: whatever holds for that holds for this. It makes one connection, to the
  * explicit port, sends names of secrets, and reads an answer in which they are masked.

@@ -9,7 +9,7 @@
 #ifndef ESCAPE_H
 #define ESCAPE_H
 
-#include "../../daemon/own.h"
+#include "../../daemon/shared/own.h"
 
 #include <errno.h>
 #include <netinet/in.h>

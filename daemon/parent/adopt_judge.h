@@ -2,7 +2,7 @@
 #ifndef ADOPT_JUDGE_H
 #define ADOPT_JUDGE_H
 
-#include "../bpf/fds.h"
+#include "../../bpf/fds.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

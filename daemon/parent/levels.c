@@ -11,7 +11,7 @@
  */
 #include "levels.h"
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 
 #include "lsm.skel.h"
 #include "unixsock.skel.h"

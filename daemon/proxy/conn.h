@@ -9,7 +9,7 @@
 #include "proxy.h"
 #include "side.h"
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 
 enum conn_state {
 	CONN_CLOSED = 0, /* waits to be freed */

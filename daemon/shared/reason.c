@@ -2,7 +2,7 @@
  * clients (empty allowlist, domain) are kept to the letter. */
 #include "reason.h"
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 #include "own.h"
 
 #include <stdbool.h>

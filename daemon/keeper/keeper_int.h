@@ -15,7 +15,7 @@
 #ifndef KEEPER_INT_H
 #define KEEPER_INT_H
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 #include "backend.h"
 #include "ca.h"
 #include "config.h"

@@ -8,7 +8,7 @@
 
 #include "own.h"
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 
 /* 0, or a negative errno (-ENOPROTOOPT: there is none): the connection must then be closed. */
 int record_of(int fd, struct eg_record *rec) must_check;

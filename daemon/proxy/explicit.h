@@ -9,7 +9,7 @@
 #include "conn.h"
 #include "reason.h"
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 
 bool explicit_dialled(const struct config *cfg, const struct eg_record *rec);
 

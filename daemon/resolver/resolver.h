@@ -5,7 +5,7 @@
 #ifndef RESOLVER_H
 #define RESOLVER_H
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 #include "config.h"
 #include "dnsmsg.h"
 #include "hosts.h"

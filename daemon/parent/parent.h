@@ -6,7 +6,7 @@
 #ifndef PARENT_H
 #define PARENT_H
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 #include "audit.h"
 #include "config.h"
 #include "enforce.h"

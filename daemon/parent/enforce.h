@@ -12,7 +12,7 @@
 #ifndef ENFORCE_H
 #define ENFORCE_H
 
-#include "../bpf/egress.h"
+#include "../../bpf/egress.h"
 #include "config.h"
 #include "err.h"
 

@@ -12,8 +12,8 @@
 #ifndef ADOPT_H
 #define ADOPT_H
 
-#include "../bpf/egress.h"
-#include "../bpf/fds.h"
+#include "../../bpf/egress.h"
+#include "../../bpf/fds.h"
 #include "enforce.h"
 #include "err.h"
 

@@ -8,7 +8,7 @@
  */
 #include "origin.h"
 
-#include "../bpf/policy.h"
+#include "../../bpf/policy.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
