@@ -102,9 +102,10 @@ class Handler(https_server.Handler):
                     live.clear()
                 state.update(change)
             return self.say(200, {})
-        time.sleep(state["delay"])
         with lock:
             log["token"].append(time.time())
+        time.sleep(state["delay"])
+        with lock:
             if state["status"]:
                 return self.say(state["status"], (state["body"] or "{}").encode())
             try:
