@@ -142,20 +142,6 @@ void adopt_birth_drop(struct adopt *a, uint64_t birth)
 	*b = a->births[--a->count];
 }
 
-void adopt_births_keep(struct adopt *a, const uint64_t *keep, size_t count)
-{
-	size_t i = 0, j;
-
-	while (i < a->count) {
-		for (j = 0; j < count && keep[j] != a->births[i].id; j++)
-			;
-		if (j == count)
-			adopt_birth_drop(a, a->births[i].id);
-		else
-			i++;
-	}
-}
-
 size_t adopt_birth_fds(struct adopt *a, uint64_t birth, int *fds, size_t max)
 {
 	struct adopt_birth *b = adopt_birth(a, birth);
@@ -244,7 +230,8 @@ void adopt_remove(struct adopt *a)
 {
 	char path[PATH_MAX];
 
-	adopt_births_keep(a, NULL, 0);
+	while (a->count)
+		adopt_birth_drop(a, a->births[0].id);
 	(void)bpf_map__unpin(a->skel->maps.marks, NULL);
 	(void)bpf_map__unpin(a->skel->maps.wards, NULL);
 	(void)snprintf(path, sizeof(path), "%s/adopt", a->dir);

@@ -38,9 +38,8 @@ void adopt_remove(struct adopt *a);
 int adopt_ward(struct adopt *a, const struct eg_guard *state) must_check;
 void adopt_ward_gone(struct adopt *a, uint64_t guard);
 
-/* Detaches from a birth cgroup; from all but those in `keep`. Link descriptors of one, still owned by us. */
+/* Detaches from a birth cgroup. Link descriptors of one, still owned by us. */
 void adopt_birth_drop(struct adopt *a, uint64_t birth);
-void adopt_births_keep(struct adopt *a, const uint64_t *keep, size_t count);
 size_t adopt_birth_fds(struct adopt *a, uint64_t birth, int *fds, size_t max);
 
 struct adopt_socket {

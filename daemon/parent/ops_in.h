@@ -18,8 +18,6 @@ struct ops {
 void ops_set(struct ops *o, const char *name, json_t *value);
 int ops_oom(struct ops *o) must_check;
 int ops_audit(struct ops *o, const char *workspace, const char *detail) must_check;
-/* May the caller see and use this workspace. */
-bool ops_may(const struct ops *o, const struct workspace *w);
 /* Signs and publishes the changed document; "workspace" and "version" go in the answer. */
 int ops_commit(struct ops *o, struct rules *changed, const char *what) must_check;
 /* Copies an array of strings into fixed slots, malloc'ed; and back. */

@@ -48,7 +48,8 @@ int ops_workspace_create(struct ops *o)
 	return rc;
 }
 
-bool ops_may(const struct ops *o, const struct workspace *w)
+/* May the caller see and use this workspace. */
+static bool ops_may(const struct ops *o, const struct workspace *w)
 {
 	return o->who->uid == 0 || o->who->uid == w->rules->owner;
 }

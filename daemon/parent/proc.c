@@ -28,7 +28,7 @@
 #define PROC_HELD_MAX 8192
 #define PROC_SETTLED_MS   10000
 
-void proc_kill(const struct proc *c)
+static void proc_kill(const struct proc *c)
 {
 	if (c->pidfd >= 0)
 		(void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);

@@ -24,7 +24,6 @@ int proc_wire(struct proc *c, enum rpc_wire_kind kind, uint32_t index, int fd) m
 int proc_go(struct parent *p, struct proc *c, struct err *e) must_check;
 /* The channel is over: the process is ended, and proc_on_end() does the rest. */
 void proc_lost(struct proc *c, int rc);
-void proc_kill(const struct proc *c);
 
 /* ---- proc_holder.c ---- */
 

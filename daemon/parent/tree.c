@@ -189,19 +189,6 @@ int tree_pids(const struct tree *t, pid_t **ret, size_t *count)
 	return 0;
 }
 
-bool tree_above(const struct tree *t, pid_t pid, pid_t of)
-{
-	for (size_t i = 0; i <= t->count && of > 0; i++) {
-		const struct tree_proc *p;
-
-		if (of == pid)
-			return true;
-		p = tree_find(t, of);
-		of = p ? p->ppid : 0;
-	}
-	return false;
-}
-
 /* ---- stopping ---- */
 
 /* By pidfd, after a look at whether the pid still is that process. */

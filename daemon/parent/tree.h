@@ -44,8 +44,6 @@ void tree_done(struct tree *t);
 int tree_cmp_pid(const void *a, const void *b);
 /* Members that have not ended; malloc'ed, the caller's. */
 int tree_pids(const struct tree *t, pid_t **ret, size_t *count) must_check;
-/* Is `pid` an ancestor of `of`, or that itself? */
-bool tree_above(const struct tree *t, pid_t pid, pid_t of);
 
 /* Stops every member by signal and looks again until two looks agree; -EAGAIN when they do not in time. */
 int tree_stop(struct tree *t, struct err *e) must_check;

@@ -60,7 +60,8 @@ struct http1_slice h2text_method(const struct h2text *t)
 	return h2text_of(t, H2TEXT_METHOD);
 }
 
-int h2text_status(const struct h2text *t)
+/* The status of a response. */
+static int h2text_status(const struct h2text *t)
 {
 	const struct http1_slice s = h2text_of(t, H2TEXT_STATUS);
 

@@ -70,9 +70,8 @@ int h2text_field(struct h2text *t, struct http1_slice name, struct http1_slice v
  * handshake, H2TEXT_KEY_LEN characters. -EBADMSG, -ENOBUFS. Of trailers the fields alone are written. */
 int h2text_end(struct h2text *t, bool last, bool head, const char *key, struct buf *to,
 	       enum h2text_body *ret) must_check;
-/* The method of a request; 1xx: the status of a response. Good until the next block. */
+/* The method of a request. Good until the next block. */
 struct http1_slice h2text_method(const struct h2text *t);
-int h2text_status(const struct h2text *t);
 
 /* The fields of a parsed head, for nghttp2. Names are put in lower case where they stand: `at` is the text that the head's
  * slices point into. secret: nothing of it may stay in a compression table. Returns how many; slices live as the text does,

@@ -378,7 +378,8 @@ static void need_drop(struct inject_scan *s, uint32_t need)
 		s->places[i].need -= s->places[i].need > need;
 }
 
-void inject_settle(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
+/* Forgets what the client wrote where a place is. */
+static void inject_settle(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s)
 {
 	uint32_t left = 0;
 

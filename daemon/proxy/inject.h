@@ -64,8 +64,6 @@ int inject_need(struct inject_scan *s, const char *name, size_t len, enum rules_
 /* One place more, in slot HEADER, BASIC or QUERY: strings as in struct rules_attach, checked by rules.h or alike by
  * the caller. -E2BIG; -EEXIST: another one writes there. */
 int inject_add(struct inject_scan *s, const struct rules_attach *a) must_check;
-/* After the last inject_add(): forgets what the client wrote where a place is. */
-void inject_settle(const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s);
 /* Adds what the rules attach to this request and settles. -E2BIG, -EEXIST. path: as rules_secret_may_in(). */
 int inject_attach(const struct rules *r, const char *host, uint16_t port, const char *method, const char *path,
 		  const struct http1_head *h, const struct http1_meaning *m, struct inject_scan *s) must_check;

@@ -197,12 +197,6 @@ static void test_members(void **state)
 	assert_int_equal(tree_pids(&t, &pids, &n), 0);
 	assert_int_equal(n, ARRAY_SIZE(members));
 	assert_memory_equal(pids, members, sizeof(members));
-	assert_true(tree_above(&t, 20, 22));
-	assert_true(tree_above(&t, 20, 20));
-	assert_true(tree_above(&t, 1, 25));
-	assert_false(tree_above(&t, 22, 20));
-	assert_false(tree_above(&t, 30, 22));
-	assert_false(tree_above(&t, 20, 99));
 }
 
 /* Nobody marked, nobody found; a loop of parents ends. */
@@ -214,7 +208,6 @@ static void test_nobody(void **state)
 	(void)state;
 	tree_close(&t);
 	assert_false(procs[0].in || procs[1].in);
-	assert_false(tree_above(&t, 7, 5));
 	tree_close(&none);
 	assert_null(tree_find(&none, 1));
 }
