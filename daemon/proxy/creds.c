@@ -1,5 +1,6 @@
-/* creds.c: see creds.h. The area is cut into units of CREDS_UNIT bytes; a value takes the first run of
- * free units that is long enough. Values are short and live for a millisecond: the search is, too.
+/* creds.c: see creds.h. The area is cut into units of CREDS_UNIT bytes; a value takes the first run of free units
+ * that is long enough, unless the same bytes lie there already: a thousand requests of one workspace hold the same few
+ * values. The search goes no further than what is held.
  */
 #include "creds.h"
 
@@ -12,7 +13,11 @@
 
 struct creds {
 	struct secret *area;
-	bool taken[CREDS_UNITS];
+	struct {
+		uint32_t holders; /* of the value that begins in this unit; 0: none does */
+		uint32_t len;
+	} at[CREDS_UNITS];
+	size_t values;
 	uint64_t lease_ms;
 	uint32_t lease_count;
 	struct {
@@ -54,23 +59,50 @@ static size_t creds_units(size_t len)
 
 int creds_hold(struct creds *c, const uint8_t *p, size_t len, struct cred *ret)
 {
-	size_t need = creds_units(len), run = 0, i;
+	size_t need = creds_units(len), run = 0, first = 0, seen = 0, i = 0;
+	uint8_t *area = secret_bytes(c->area);
 
 	if (len == 0 || len > RPC_SECRET_MAX)
 		return -EINVAL;
-	for (i = 0; i < CREDS_UNITS; i++) {
-		run = c->taken[i] ? 0 : run + 1;
-		if (run == need)
-			break;
+	while (i < CREDS_UNITS && (seen < c->values || run < need)) {
+		if (c->at[i].holders == 0) {
+			first = run == 0 ? i : first;
+			run++;
+			i++;
+			continue;
+		}
+		if (c->at[i].len == len && memcmp(area + i * CREDS_UNIT, p, len) == 0) {
+			c->at[i].holders++;
+			*ret = (struct cred){area + i * CREDS_UNIT, len};
+			return 0;
+		}
+		seen++;
+		run = run < need ? 0 : run;
+		i += creds_units(c->at[i].len);
 	}
-	if (run != need)
+	if (run < need)
 		return -ENOBUFS;
-	i -= need - 1;
-	memset(&c->taken[i], true, need);
-	ret->p = secret_bytes(c->area) + i * CREDS_UNIT;
-	ret->len = len;
-	memcpy(ret->p, p, len);
+	memcpy(area + first * CREDS_UNIT, p, len);
+	c->at[first].holders = 1;
+	c->at[first].len = (uint32_t)len;
+	c->values++;
+	*ret = (struct cred){area + first * CREDS_UNIT, len};
 	return 0;
+}
+
+static size_t creds_first(struct creds *c, const struct cred *v)
+{
+	size_t first = (size_t)(v->p - secret_view(c->area)) / CREDS_UNIT;
+
+	assert(first < CREDS_UNITS && c->at[first].holders > 0 && c->at[first].len == v->len);
+	return first;
+}
+
+/* What is held gets another holder. */
+static void creds_share(struct creds *c, const struct cred *v, struct cred *ret)
+{
+	c->at[creds_first(c, v)].holders++;
+	*ret = *v;
 }
 
 void creds_drop(struct creds *c, struct cred *v)
@@ -79,10 +111,12 @@ void creds_drop(struct creds *c, struct cred *v)
 
 	if (!v->p)
 		return;
-	first = (size_t)(v->p - secret_bytes(c->area)) / CREDS_UNIT;
-	assert(first + creds_units(v->len) <= CREDS_UNITS);
-	explicit_bzero(v->p, v->len);
-	memset(&c->taken[first], false, creds_units(v->len));
+	first = creds_first(c, v);
+	if (--c->at[first].holders == 0) {
+		explicit_bzero(secret_bytes(c->area) + first * CREDS_UNIT, v->len);
+		c->at[first].len = 0;
+		c->values--;
+	}
 	*v = (struct cred){0};
 }
 
@@ -107,8 +141,7 @@ void creds_lease(struct creds *c, const struct rpc_credential *of, const struct 
 		return;
 	while (c->leases[i].until)
 		i++;
-	if (creds_hold(c, v->p, v->len, &c->leases[i].value) < 0)
-		return;
+	creds_share(c, v, &c->leases[i].value);
 	c->leases[i].of = *of;
 	c->leases[i].until = now_ms + c->lease_ms;
 	c->lease_count++;
@@ -119,8 +152,10 @@ bool creds_find(struct creds *c, const struct rpc_credential *of, uint64_t now_m
 	size_t i;
 
 	for (i = 0; i < CREDS_LEASES && c->lease_count > 0; i++)
-		if (c->leases[i].until > now_ms && creds_same(&c->leases[i].of, of))
-			return creds_hold(c, c->leases[i].value.p, c->leases[i].value.len, ret) == 0;
+		if (c->leases[i].until > now_ms && creds_same(&c->leases[i].of, of)) {
+			creds_share(c, &c->leases[i].value, ret);
+			return true;
+		}
 	return false;
 }
 

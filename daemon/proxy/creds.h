@@ -1,6 +1,7 @@
 /* creds.h: credential values in a proxy: where they lie, and which may be kept for a few seconds.
  *
- * All values lie in one locked, undumped area made at start (secret.h), and are wiped when given back.
+ * All values lie in one locked, undumped area made at start (secret.h), each once however many requests hold it, and
+ * are wiped when the last has given it back.
  * A lease is a value kept for the next request of the same guard, name, slot, host and port; none is
  * kept unless the configuration asks for it (keeper.credential_lease).
  */
@@ -24,16 +25,16 @@ struct creds *creds_free(struct creds *c);
 
 /* A value of one request. */
 struct cred {
-	uint8_t *p; /* NULL: none */
+	const uint8_t *p; /* NULL: none */
 	size_t len;
 };
 /* -ENOBUFS when the area is full; -EINVAL when empty or over RPC_SECRET_MAX. */
 int creds_hold(struct creds *c, const uint8_t *p, size_t len, struct cred *ret) must_check;
 void creds_drop(struct creds *c, struct cred *v);
 
-/* Keeps a copy as a lease; when it cannot, nothing is kept. */
+/* Keeps a held value as a lease; when all leases are taken, nothing is kept. */
 void creds_lease(struct creds *c, const struct rpc_credential *of, const struct cred *v, uint64_t now_ms);
-/* A copy of a live lease into *ret; false: there is none. */
+/* Holds a live lease's value for *ret as well; false: there is none. */
 bool creds_find(struct creds *c, const struct rpc_credential *of, uint64_t now_ms, struct cred *ret);
 /* Ends the leases of a guard (0: any) and name (NULL: any). c may be NULL. */
 void creds_forget(struct creds *c, uint64_t guard, const char *name);

@@ -227,6 +227,19 @@ def test_a_value_that_was_replaced_or_unbound(fresh):
     assert OLD not in text and now not in text, text
 
 
+def test_many_at_once_after_many_rotations(fresh):
+    """Every one of a hundred requests holds every value that the host ever had: they have room, and none comes back."""
+    lab, old = fresh, [f"sk_live_rotated_{i:02}_{'x' * 300}" for i in range(30)]
+    serve(lab)
+    for value in old:
+        lab.must("secrets", "set", "STRIPE_KEY", "--host", "api.stripe.com", input=value)
+        assert value not in lab.agent("curl", "-sS", "-m", "20", *AUTH, f"{URL}/ever/identity/length").stdout
+    p = lab.agent("curl", "-sS", "-m", "50", "--parallel", "--parallel-immediate", "--parallel-max", "100", "-w", "=%{http_code}=",
+                  *AUTH, f"{URL}/ever/identity/length?[1-100]")
+    assert p.stdout.count("=200=") == 100, (p.stdout[-2000:], p.stderr)
+    assert not any(value in p.stdout for value in old)
+
+
 def test_another_workspace_gets_no_former_value(fresh):
     """What was replaced in one workspace masks nothing in another: the keeper gives it to that one's guards alone."""
     lab = fresh

@@ -30,7 +30,7 @@ static void test_wiped(void **state)
 {
 	struct creds *c = make(0);
 	struct cred v = {0}, none = {0};
-	uint8_t *p;
+	const uint8_t *p;
 
 	(void)state;
 	assert_int_equal(creds_hold(c, (const uint8_t *)"value", 5, &v), 0);
@@ -55,21 +55,53 @@ static void test_room(void **state)
 	(void)state;
 	memset(big, 'x', sizeof(big));
 	assert_int_equal(creds_hold(c, big, sizeof(big), &v[0]), -EINVAL);
-	while (creds_hold(c, big, RPC_SECRET_MAX, &v[n]) == 0)
-		n++;
+	for (;; n++) {
+		memset(big, (int)n + 1, RPC_SECRET_MAX);
+		if (creds_hold(c, big, RPC_SECRET_MAX, &v[n]) < 0)
+			break;
+	}
 	assert_int_equal(n, CREDS_AREA / RPC_SECRET_MAX);
 	assert_int_equal(creds_hold(c, big, 1, &v[n]), -ENOBUFS);
 	/* No two share a byte. */
-	for (i = 0; i < n; i++)
-		memset(v[i].p, (int)i, v[i].len);
 	for (i = 0; i < n; i++) {
-		assert_int_equal(v[i].p[0], i);
-		assert_int_equal(v[i].p[RPC_SECRET_MAX - 1], i);
+		assert_int_equal(v[i].p[0], i + 1);
+		assert_int_equal(v[i].p[RPC_SECRET_MAX - 1], i + 1);
 	}
 	creds_drop(c, &v[3]);
 	assert_int_equal(creds_hold(c, big, RPC_SECRET_MAX, &v[3]), 0);
 	for (i = 0; i < n; i++)
 		creds_drop(c, &v[i]);
+	creds_free(c);
+}
+
+/* Many requests that hold the same values take the room of one, and the last wipes. */
+static void test_shared(void **state)
+{
+	static struct cred v[3][2000];
+	static const char *const values[] = {"value", "valu", "other"};
+	struct creds *c = make(0);
+	const uint8_t *p[3];
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < 2000; i++)
+		for (k = 0; k < 3; k++) {
+			assert_int_equal(creds_hold(c, (const uint8_t *)values[k], strlen(values[k]), &v[k][i]), 0);
+			assert_ptr_equal(v[k][i].p, v[k][0].p);
+		}
+	for (k = 0; k < 3; k++)
+		p[k] = v[k][0].p;
+	assert_ptr_not_equal(p[0], p[1]);
+	for (i = 0; i < 2000; i++) {
+		assert_memory_equal(p[0], "value", 5);
+		creds_drop(c, &v[0][i]);
+	}
+	assert_memory_equal(p[0], "\0\0\0\0\0", 5);
+	/* What lies behind the hole is found, and the hole is not taken for it. */
+	assert_int_equal(creds_hold(c, (const uint8_t *)"other", 5, &v[0][0]), 0);
+	assert_ptr_equal(v[0][0].p, p[2]);
+	assert_int_equal(creds_hold(c, (const uint8_t *)"fresh", 5, &v[0][1]), 0);
+	assert_ptr_equal(v[0][1].p, p[0]);
 	creds_free(c);
 }
 
@@ -163,7 +195,8 @@ static void test_many_leases(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_wiped), cmocka_unit_test(test_room),	  cmocka_unit_test(test_no_lease),
+		cmocka_unit_test(test_wiped), cmocka_unit_test(test_room),
+		cmocka_unit_test(test_shared),	  cmocka_unit_test(test_no_lease),
 		cmocka_unit_test(test_lease), cmocka_unit_test(test_many_leases),
 	};
 
