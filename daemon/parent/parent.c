@@ -492,8 +492,11 @@ static void parent_end(struct parent *p)
 
 static struct parent *parent_free(struct parent *p)
 {
-	if (p)
+	if (p) {
+		p->loads = loads_free(p->loads);
+		own_close(&p->loads_fd);
 		free(p->rpc_buf);
+	}
 	free(p);
 	return NULL;
 }
@@ -506,14 +509,14 @@ static struct parent *parent_new(void)
 	if (!p)
 		return NULL;
 	p->watch_fd = p->signal_fd = p->lock_fd = p->control_fd = p->listen_cgroup = p->loop.epfd =
-		-1;
+		p->loads_fd = -1;
 	p->state_dir = p->run_dir = p->workspaces_dir = p->trust_dir = -1;
 	p->vault_dir = p->guards_dir = p->current_dir = p->tls_dir = -1;
 	for (i = 0; i < PROC_MAX; i++)
 		p->procs[i].boss.fd = p->procs[i].pidfd = -1;
 	p->run_serial = loop_wall_ns() / 1000000ULL;
 	p->rpc_buf = malloc(RPC_BUF);
-	return p->rpc_buf ? p : parent_free(p);
+	return p->rpc_buf && loads_new(&p->loads_fd, &p->loads) == 0 ? p : parent_free(p);
 }
 
 int parent_main(const char *config_file)

@@ -10,6 +10,7 @@
 #include "audit.h"
 #include "config.h"
 #include "enforce.h"
+#include "loads.h"
 #include "loop.h"
 #include "netns.h"
 #include "rpc.h"
@@ -115,6 +116,8 @@ struct parent {
 	uint8_t public_key[SIGN_PUBLIC_LEN];
 	struct proc procs[PROC_MAX];
 	size_t proc_count;
+	struct loads *loads; /* of the proxies */
+	int loads_fd;
 	struct workspace workspaces[PARENT_WORKSPACES_MAX];
 	struct netns_slot netns[PARENT_NETNS_MAX];
 	struct guard guards[EG_GUARDS_MAX];

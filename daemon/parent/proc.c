@@ -248,6 +248,8 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 		rc = proc_wire_file(c, RPC_WIRE_AUDIT, p->cfg.audit_log,
 				    O_WRONLY | O_APPEND | O_CREAT, e);
 	if (rc == 0)
+		rc = proc_wire(c, RPC_WIRE_LOADS, 0, p->loads_fd);
+	if (rc == 0)
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.ca_file, O_RDONLY, e);
 	if (rc == 0 && p->cfg.extra_ca_file[0])
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.extra_ca_file, O_RDONLY, e);
@@ -377,6 +379,8 @@ void proc_on_end(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 	if (p->stopping)
 		return;
 	heads_ended(p, c);
+	if (c->role == PROC_PROXY)
+		loads_set(p->loads, c->number, LOADS_NONE);
 	c->again_ms = now + proc_pause(c, now);
 	if (WIFSIGNALED(status))
 		log_error("%s was ended by signal %d; starting it again in %llu ms", name,

@@ -10,6 +10,7 @@
  */
 #include "conn.h"
 
+#include "accept.h"
 #include "exchange.h"
 #include "explicit.h"
 #include "h2front.h"
@@ -131,6 +132,7 @@ int conn_open(struct proxy *p, int fd, const struct eg_record *rec, struct guard
 	}
 	g->connections++;
 	p->stats.connections++;
+	accept_count(p, 1);
 	conn_to(c, CONN_PEEK);
 	return 0;
 }
@@ -177,6 +179,8 @@ static void conn_end(struct conn *c, enum reason why, bool reset)
 		tunnel_end(c, why);
 	leaf_cancel(&c->leaf);
 	c->front = h2front_free(c->front);
+	if (!c->agent.via)
+		accept_count(p, -1);
 	if (reset)
 		side_reset(&c->agent);
 	else

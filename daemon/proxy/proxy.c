@@ -1,8 +1,6 @@
 /* proxy.c: see child.h for how it starts and proxy.h for what it has.
  *
- * The boss's messages fill tables of who may be served and how; listeners are shared with the other
- * workers: all are woken, and each takes a few connections at a time, or one would take them all. Every
- * accepted socket must have the kernel's record, of a guard in our own table, or it is closed.
+ * The boss's messages fill tables of who may be served and how; accept.c takes the connections.
  *
  * One turn of the loop: what the events brought; then the audit log is written, once; then those whose
  * decision that recorded go on; then those who had used up their share. Deadlines are looked at once a
@@ -10,13 +8,13 @@
  */
 #include "proxy.h"
 
+#include "accept.h"
 #include "child.h"
 #include "conn.h"
 #include "errand.h"
 #include "exchange.h"
 #include "fdio.h"
 #include "log.h"
-#include "record.h"
 #include "sandbox.h"
 #include "tunnel.h"
 
@@ -27,50 +25,15 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define PROXY_ACCEPT_MOST 4 /* at one listener in one turn: the rest is for the other workers too */
 #define PROXY_RECORD_MOST 16 /* rounds of record-and-go-on in one turn */
 #define PROXY_SWEEP_MS    1000
 #define PROXY_CA_MAX      (16u << 20)
 #define PROXY_SIGNATURE   64
 
-struct listener {
-	struct rpc_listener is;
-	int fd;
-	uint32_t slot;
-	uint16_t gen;
-};
-
 void proxy_audit(struct proxy *p, const struct audit_entry *en)
 {
 	if (audit_add(p->audit, en, loop_wall_ns()) < 0)
 		log_error("the audit log cannot be written; nothing is allowed until it can");
-}
-
-/* ---- listeners ---- */
-
-static void proxy_watch_listener(struct proxy *p, struct listener *l)
-{
-	struct loop_key key = {PROXY_LISTENER, l->gen, l->slot};
-
-	if (loop_watch(&p->loop, l->fd, key, EPOLLIN) < 0)
-		log_error("a listener cannot be watched; its connections wait for another worker");
-}
-
-static void proxy_pause(struct proxy *p, bool pause)
-{
-	uint32_t i;
-
-	if (p->paused == pause)
-		return;
-	p->paused = pause;
-	for (i = 0; i < p->listeners.high; i++) {
-		struct listener *l = p->listeners.at[i].is;
-
-		if (l && pause)
-			loop_forget(&p->loop, l->fd);
-		else if (l)
-			proxy_watch_listener(p, l);
-	}
 }
 
 void proxy_turn_away(struct proxy *p, const struct eg_record *rec, struct guard *g, enum reason why)
@@ -93,109 +56,6 @@ void proxy_turn_away(struct proxy *p, const struct eg_record *rec, struct guard 
 		en.comm_len = strnlen(en.comm, sizeof(rec->comm));
 	}
 	proxy_audit(p, &en);
-}
-
-/* Takes one connection in, or closes it. */
-static void proxy_accepted(struct proxy *p, int accepted)
-{
-	auto_close int fd = accepted;
-	struct eg_record rec = {0};
-	struct guard *g;
-
-	if (record_of(fd, &rec) < 0) {
-		proxy_turn_away(p, NULL, NULL, REASON_NO_RECORD);
-		return;
-	}
-	g = who_find(&p->who, rec.guard);
-	if (!g) {
-		proxy_turn_away(p, &rec, NULL, REASON_NO_RECORD);
-		return;
-	}
-	if (g->connections >= p->config.per_guard_connections) {
-		proxy_turn_away(p, &rec, g, REASON_LIMIT);
-		return;
-	}
-	if (conn_open(p, fd, &rec, g) < 0) {
-		proxy_turn_away(p, &rec, g, REASON_LIMIT);
-		return;
-	}
-	(void)take_fd(&fd);
-}
-
-static void proxy_on_listener(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
-{
-	struct proxy *p = ctx;
-	struct listener *l = slots_get(&p->listeners, slot, gen);
-	int fd, n;
-
-	(void)events;
-	for (n = 0; l && n < PROXY_ACCEPT_MOST; n++) {
-		if (p->conns.used >= p->config.max_connections) {
-			proxy_pause(p, true);
-			return;
-		}
-		fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0) {
-			proxy_accepted(p, fd);
-			continue;
-		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			proxy_pause(p, true);
-		if (errno != ECONNABORTED && errno != EINTR)
-			return;
-	}
-}
-
-static int boss_listener(void *ctx, uint32_t peer, struct rpc_msg *m)
-{
-	struct proxy *p = ctx;
-	const struct rpc_listener *is = m->body;
-	struct listener *l;
-	int rc;
-
-	(void)peer;
-	if (is->kind != RPC_LISTENER_PROXY)
-		return -EPROTO;
-	l = calloc(1, sizeof(*l));
-	if (!l)
-		return -ENOMEM;
-	rc = slots_put(&p->listeners, l, &l->slot, &l->gen);
-	if (rc < 0) {
-		free(l);
-		return rc;
-	}
-	l->is = *is;
-	l->fd = take_fd(&m->fd);
-	if (side_options(l->fd) < 0) /* accepted sockets inherit them */
-		log_warn("a listener's connections have no keepalive");
-	if (p->go && !p->paused)
-		proxy_watch_listener(p, l);
-	return 0;
-}
-
-static void proxy_drop_listener(struct proxy *p, struct listener *l)
-{
-	loop_forget(&p->loop, l->fd); /* others hold the same socket open */
-	own_close(&l->fd);
-	slots_drop(&p->listeners, l->slot);
-	free(l);
-}
-
-static int boss_listener_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
-{
-	struct proxy *p = ctx;
-	const struct rpc_listener *gone = m->body;
-	uint32_t i;
-
-	(void)peer;
-	for (i = 0; i < p->listeners.high; i++) {
-		struct listener *l = p->listeners.at[i].is;
-
-		if (l && l->is.netns == gone->netns && l->is.family == gone->family &&
-		    l->is.port == gone->port)
-			proxy_drop_listener(p, l);
-	}
-	return 0;
 }
 
 /* ---- what the boss says ---- */
@@ -298,6 +158,8 @@ static int boss_wire(void *ctx, uint32_t peer, struct rpc_msg *m)
 			return -EPROTO;
 		p->audit_fd = take_fd(&m->fd);
 		return 0;
+	case RPC_WIRE_LOADS:
+		return p->loads ? -EPROTO : loads_map(m->fd, &p->loads);
 	case RPC_WIRE_CA_FILE:
 		return p->go ? -EPROTO : proxy_trust(p, m->fd);
 	default:
@@ -461,9 +323,9 @@ static int proxy_open(struct proxy *p, struct err *e)
 {
 	int rc;
 
-	if (!p->configured || p->audit_fd < 0 || !p->have_audit_key ||
+	if (!p->configured || p->audit_fd < 0 || !p->have_audit_key || !p->loads ||
 	    p->config.max_connections == 0)
-		return err_set(e, -EPROTO, "configuration, audit log or audit key was not sent");
+		return err_set(e, -EPROTO, "configuration, audit log, audit key or loads were not sent");
 	rc = audit_new(take_fd(&p->audit_fd), &p->audit_key,
 		       (enum config_audit_sync)p->config.audit_sync, &p->audit);
 	explicit_bzero(&p->audit_key, sizeof(p->audit_key));
@@ -487,7 +349,6 @@ static int boss_go(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
 	struct err e = {0};
-	uint32_t i;
 	int rc;
 
 	(void)peer;
@@ -501,10 +362,7 @@ static int boss_go(void *ctx, uint32_t peer, struct rpc_msg *m)
 		log_error("ending: %s", e.text);
 		return rc;
 	}
-	p->go = true;
-	for (i = 0; i < p->listeners.high; i++)
-		if (p->listeners.at[i].is)
-			proxy_watch_listener(p, p->listeners.at[i].is);
+	accept_go(p);
 	return rpc_send(p->boss.fd, RPC_READY, 0, NULL, 0, NULL, 0, -1);
 }
 
@@ -512,8 +370,8 @@ static const struct rpc_row boss_rows[] = {
 	{RPC_CONFIG, sizeof(struct config), 0, RPC_ONCE, boss_config},
 	{RPC_WIRE, sizeof(struct rpc_wire), 0, RPC_FD, boss_wire},
 	{RPC_AUDIT_KEY, sizeof(struct rpc_audit_key), 0, RPC_ONCE, boss_audit_key},
-	{RPC_LISTENER, sizeof(struct rpc_listener), 0, RPC_FD, boss_listener},
-	{RPC_LISTENER_GONE, sizeof(struct rpc_listener), 0, 0, boss_listener_gone},
+	{RPC_LISTENER, sizeof(struct rpc_listener), 0, RPC_FD, accept_listener},
+	{RPC_LISTENER_GONE, sizeof(struct rpc_listener), 0, 0, accept_listener_gone},
 	{RPC_WORKSPACE, sizeof(struct rpc_workspace), 0, RPC_FD, boss_workspace},
 	{RPC_WORKSPACE_GONE, sizeof(struct rpc_workspace), 0, 0, boss_workspace_gone},
 	{RPC_GUARD, sizeof(struct rpc_guard), 0, 0, boss_guard},
@@ -631,7 +489,7 @@ static void proxy_sweep(struct proxy *p, uint64_t now_ms)
 	channel_push(&p->keeper);
 	channel_push(&p->resolver);
 	if (p->conns.used < p->config.max_connections)
-		proxy_pause(p, false);
+		accept_pause(p, false);
 	p->sweep_ms = now_ms + PROXY_SWEEP_MS;
 }
 
@@ -651,20 +509,24 @@ static void proxy_reap(struct proxy *p)
 	}
 }
 
-/* Anything whose time may come? An idle proxy sleeps until somebody wakes it. */
-static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms)
+/* Of two longest waits, -1 being for ever. */
+static int proxy_sooner(int ms, int other_ms)
 {
-	int ms = -1, sync_ms = audit_wait_ms(p->audit, now_ms);
+	return other_ms >= 0 && (ms < 0 || other_ms < ms) ? other_ms : ms;
+}
+
+/* Anything whose time may come? An idle proxy sleeps until somebody wakes it. */
+static int proxy_wait(const struct proxy *p, uint64_t now_ms, int upstreams_ms, int accept_ms)
+{
+	int ms = -1;
 
 	if (p->recorded || p->again || p->dues.first || errands_wait_record(p))
 		return 0;
 	if (p->conns.used > 0 || p->errands || p->paused || p->config.credential_lease_s > 0)
 		ms = p->sweep_ms > now_ms ? (int)(p->sweep_ms - now_ms) : 0;
-	if (upstreams_ms >= 0 && (ms < 0 || upstreams_ms < ms))
-		ms = upstreams_ms;
-	if (sync_ms >= 0 && (ms < 0 || sync_ms < ms))
-		ms = sync_ms;
-	return ms;
+	ms = proxy_sooner(ms, upstreams_ms);
+	ms = proxy_sooner(ms, accept_ms);
+	return proxy_sooner(ms, audit_wait_ms(p->audit, now_ms));
 }
 
 static int proxy_turn(void *ctx, uint64_t now_ms)
@@ -685,7 +547,7 @@ static int proxy_turn(void *ctx, uint64_t now_ms)
 	if (audit_flush(p->audit) < 0)
 		log_error("outcomes could not be written to the audit log");
 	proxy_reap(p);
-	return proxy_wait(p, now_ms, upstreams_ms);
+	return proxy_wait(p, now_ms, upstreams_ms, accept_turn(p, now_ms));
 }
 
 static int proxy_setup(struct proxy *p, struct err *e)
@@ -700,7 +562,7 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	loop_on(&p->loop, PROXY_BOSS, proxy_on_boss);
 	loop_on(&p->loop, PROXY_KEEPER, proxy_on_keeper);
 	loop_on(&p->loop, PROXY_RESOLVER, proxy_on_resolver);
-	loop_on(&p->loop, PROXY_LISTENER, proxy_on_listener);
+	loop_on(&p->loop, PROXY_LISTENER, accept_on_listener);
 	loop_on(&p->loop, PROXY_AGENT, proxy_on_agent);
 	loop_on(&p->loop, PROXY_UPSTREAM, proxy_on_upstream);
 	loop_on(&p->loop, PROXY_UPSTREAM_H2, proxy_on_upstream_http2);
@@ -733,9 +595,8 @@ static void proxy_done(struct proxy *p)
 	leaf_cache_free(p->leaves);
 	upstreams_free(p->upstreams);
 	pipes_done(&p->pipes);
-	for (i = 0; i < p->listeners.high; i++)
-		if (p->listeners.at[i].is)
-			proxy_drop_listener(p, p->listeners.at[i].is);
+	accept_done(p);
+	p->loads = loads_free(p->loads);
 	who_done(&p->who);
 	creds_free(p->creds);
 	audit_free(p->audit);

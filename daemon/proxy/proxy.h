@@ -11,6 +11,7 @@
 #include "http1.h"
 #include "known.h"
 #include "leaf.h"
+#include "loads.h"
 #include "pipes.h"
 #include "slots.h"
 #include "upstream.h"
@@ -43,7 +44,11 @@ struct proxy {
 	struct pipes pipes;
 	struct who who;
 	struct slots conns, listeners;
+	struct loads *loads;  /* of all workers */
+	uint32_t agents;      /* connections of agents, without the streams on them */
 	bool paused;	      /* not accepting: no room, or no descriptors */
+	bool deferred;        /* a listener is left to another worker, since deferred_ms */
+	uint64_t deferred_ms;
 	struct errand *errands; /* errand.h */
 	struct conn *recorded; /* wait for the audit log */
 	struct conn *again;   /* used up their share of this turn */

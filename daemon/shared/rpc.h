@@ -142,6 +142,7 @@ enum rpc_wire_kind {
 	RPC_WIRE_CA_FILE,    /* proxy: PEM of the CAs that upstreams are checked against */
 	RPC_WIRE_HOSTS,      /* resolver: hosts file */
 	RPC_WIRE_LISTEN,     /* holder: its listening unix socket */
+	RPC_WIRE_LOADS,      /* proxy: loads.h */
 };
 
 struct rpc_wire {

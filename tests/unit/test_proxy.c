@@ -8,7 +8,9 @@
 #include "child.h"
 #include "fdio.h"
 #include "http1.h"
+#include "loads.h"
 #include "lonely.h"
+#include "loop.h"
 #include "record.h"
 #include "rules.h"
 
@@ -69,6 +71,7 @@ static struct {
 	pthread_t threads[2];
 	uint64_t version;
 	bool body_slot; /* of the secret, in the next document */
+	struct loads *loads;
 } T;
 
 /* What the fake keeper and resolver do, and did. */
@@ -607,7 +610,7 @@ static void start_proxy(void)
 			   .explicit_port = EXPLICIT, .resolve_timeout_s = 3, .tls_timeout_s = 3};
 	struct rpc_audit_key k = {.writer = "proxy0"};
 	struct rpc_listener l = {.kind = RPC_LISTENER_PROXY, .family = AF_INET};
-	int pair[2], listener, ca;
+	int pair[2], listener, ca, loads;
 
 	assert_int_equal(rpc_pair(pair), 0);
 	listener = listen_on(&T.listen);
@@ -627,6 +630,9 @@ static void start_proxy(void)
 	close(ca);
 	T.audit_fd = open(T.audit, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	tell_wire(RPC_WIRE_AUDIT, T.audit_fd);
+	assert_int_equal(loads_new(&loads, &T.loads), 0);
+	tell_wire(RPC_WIRE_LOADS, loads);
+	close(loads);
 	tell(RPC_AUDIT_KEY, &k, sizeof(k), -1);
 	start_keeper();
 	start_resolver();
@@ -2089,6 +2095,32 @@ static void test_limits(void **state)
 	assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
 }
 
+/* Another worker has fewer connections: ours are left to it for a moment, and since it takes none, served after all. */
+static void test_deferred(void **state)
+{
+	struct client *held = open_client(HOST, T.tls_port);
+	uint64_t begin, with, without;
+	int i;
+
+	(void)state;
+	assert_int_equal(ask(held, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n", T.tls_port), 200);
+	begin = loop_wall_ns();
+	for (i = 0; i < 50; i++)
+		assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
+	without = loop_wall_ns() - begin;
+	loads_set(T.loads, 1, 0);
+	begin = loop_wall_ns();
+	for (i = 0; i < 50; i++)
+		assert_int_equal(ask_once(HOST, T.tls_port, "GET /echo HTTP/1.1\r\n" AT(HOST) "\r\n"), 200);
+	with = loop_wall_ns() - begin;
+	loads_set(T.loads, 1, LOADS_NONE);
+	print_message("50 connections: %u ms, beside a worker that takes none %u ms\n",
+		      (unsigned int)(without / 1000000), (unsigned int)(with / 1000000));
+	/* Each waited, and none for long. */
+	assert_true(with > 50 * 1000000ULL && with < without + 50 * 20 * 1000000ULL);
+	close_client(held);
+}
+
 /* A client that does not read does not fill the proxy. */
 static void test_slow_reader(void **state)
 {
@@ -2209,6 +2241,7 @@ int main(void)
 		cmocka_unit_test(test_keeper_says_no),
 		cmocka_unit_test(test_peers_die),
 		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_deferred),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_judged_again),
 		cmocka_unit_test(test_connect),
