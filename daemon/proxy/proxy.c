@@ -16,6 +16,8 @@
 #include "fdio.h"
 #include "log.h"
 #include "sandbox.h"
+#include "syncer.h"
+#include "tlsbio.h"
 #include "tunnel.h"
 
 #include <assert.h>
@@ -345,17 +347,33 @@ static int proxy_open(struct proxy *p, struct err *e)
 	return 0;
 }
 
+/* The thread has the process' user and comes under its filter. */
+static int proxy_syncer(struct proxy *p, int fd, struct err *e)
+{
+	int rc = p->config.audit_sync == CONFIG_SYNC_ALWAYS ? 0 : syncer_new(fd, &p->syncer);
+
+	if (rc == 0 && p->syncer)
+		rc = loop_watch(&p->loop, syncer_fd(p->syncer), (struct loop_key){.kind = PROXY_SYNCER}, EPOLLIN);
+	if (rc < 0)
+		return err_set(e, rc, "cannot start the thread that syncs the audit log: %s", strerror(-rc));
+	if (p->syncer)
+		audit_sync_by(p->audit, syncer_ask, p->syncer);
+	return 0;
+}
+
 static int boss_go(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	struct proxy *p = ctx;
 	struct err e = {0};
-	int rc;
+	int rc, audit_fd = p->audit_fd;
 
 	(void)peer;
 	(void)m;
 	rc = proxy_open(p, &e);
 	if (rc == 0)
 		rc = sandbox_drop(&p->config.proxy_user, &e);
+	if (rc == 0)
+		rc = proxy_syncer(p, audit_fd, &e);
 	if (rc == 0)
 		rc = sandbox_lock(SANDBOX_PROXY, &e);
 	if (rc < 0) {
@@ -425,6 +443,18 @@ static void proxy_on_resolver(void *ctx, uint32_t slot, uint16_t gen, uint32_t e
 	(void)gen;
 	(void)events;
 	proxy_serve(p, &p->resolver, "resolver");
+}
+
+static void proxy_on_syncer(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct proxy *p = ctx;
+	int rc;
+
+	(void)slot;
+	(void)gen;
+	(void)events;
+	if (syncer_over(p->syncer, &rc))
+		audit_synced(p->audit, rc);
 }
 
 static void proxy_on_agent(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
@@ -566,6 +596,7 @@ static int proxy_setup(struct proxy *p, struct err *e)
 	loop_on(&p->loop, PROXY_AGENT, proxy_on_agent);
 	loop_on(&p->loop, PROXY_UPSTREAM, proxy_on_upstream);
 	loop_on(&p->loop, PROXY_UPSTREAM_H2, proxy_on_upstream_http2);
+	loop_on(&p->loop, PROXY_SYNCER, proxy_on_syncer);
 	channel_init(&p->keeper, PROXY_KEEPER);
 	p->keeper.on_former = proxy_on_former;
 	p->keeper.on_prints = proxy_on_prints;
@@ -599,6 +630,7 @@ static void proxy_done(struct proxy *p)
 	p->loads = loads_free(p->loads);
 	who_done(&p->who);
 	creds_free(p->creds);
+	p->syncer = syncer_free(p->syncer);
 	audit_free(p->audit);
 	tls_ctx_free(p->tls);
 	slots_done(&p->conns);
@@ -614,6 +646,7 @@ int proxy_main(uint32_t number)
 	struct err e = {0};
 	int rc = p ? sandbox_first(&e) : -ENOMEM;
 
+	tlsbio_memory();
 	if (rc < 0) {
 		log_error("ending: %s", e.text);
 		free(p);

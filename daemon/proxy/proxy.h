@@ -20,7 +20,7 @@
 struct conn;
 struct eg_record;
 
-enum proxy_kind { PROXY_BOSS, PROXY_KEEPER, PROXY_RESOLVER, PROXY_LISTENER, PROXY_AGENT, PROXY_UPSTREAM, PROXY_UPSTREAM_H2 };
+enum proxy_kind { PROXY_BOSS, PROXY_KEEPER, PROXY_RESOLVER, PROXY_LISTENER, PROXY_AGENT, PROXY_UPSTREAM, PROXY_UPSTREAM_H2, PROXY_SYNCER };
 
 #define PROXY_LISTENERS_MAX 1024
 
@@ -36,6 +36,7 @@ struct proxy {
 	bool have_audit_key;
 	struct rpc_audit_key audit_key;
 	struct audit *audit;
+	struct syncer *syncer; /* of its file; NULL: each line is synced as it is written */
 	struct tls_ctx *tls;
 	struct leaf_cache *leaves;
 	struct creds *creds;

@@ -1,7 +1,6 @@
 /* tls.c: see tls.h.
  *
- * Both contexts read ahead (one read(2) takes header and body of a record) and release their buffers
- * when idle. The error queue is cleared before each call, so that what stands in it afterwards is this
+ * Both contexts read ahead (one recv(2) takes up to four records) and release their buffers when idle. The error queue is cleared before each call, so that what stands in it afterwards is this
  * call's.
  *
  * Agents: the leaf is set before the handshake, from the name in the ClientHello that was peeked at.
@@ -15,6 +14,7 @@
 #include "tls.h"
 
 #include "origin.h"
+#include "tlsbio.h"
 
 #include <assert.h>
 #include <openssl/err.h>
@@ -96,6 +96,7 @@ static SSL_CTX *tls_role(const SSL_METHOD *method)
 				    SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_read_ahead(c, 1);
+	SSL_CTX_set_default_read_buffer_len(c, TLSBIO_READ_MAX);
 	if (SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) == 1)
 		return c;
 	SSL_CTX_free(c);
@@ -221,12 +222,15 @@ static int tls_new(SSL_CTX *role, int fd, struct tls **ret)
 {
 	auto_(tls) struct tls *t = NULL;
 	int rc = tls_plain(fd, &t);
+	BIO *bio;
 
 	if (rc < 0)
 		return rc;
 	t->ssl = SSL_new(role);
-	if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1)
+	bio = t->ssl ? tlsbio_new(fd) : NULL;
+	if (!bio)
 		return -ENOMEM;
+	SSL_set_bio(t->ssl, bio, bio);
 	SSL_set_app_data(t->ssl, t);
 	*ret = take(t);
 	return 0;

@@ -50,6 +50,9 @@ struct audit {
 	bool failed;
 	bool unsynced;
 	uint64_t unsynced_ms; /* since when */
+	int (*ask)(void *ctx); /* NULL: synced here */
+	void *ask_ctx;
+	bool asked;
 	char writer[AUDIT_WRITER_MAX];
 	char epoch[2 * AUDIT_EPOCH_LEN + 1];
 	uint8_t key[AUDIT_KEY_LEN]; /* of the next line */
@@ -401,20 +404,36 @@ int audit_add(struct audit *a, const struct audit_entry *en, uint64_t now_ns)
 	return 0;
 }
 
+void audit_sync_by(struct audit *a, int (*ask)(void *ctx), void *ctx)
+{
+	a->ask = ask;
+	a->ask_ctx = ctx;
+}
+
+void audit_synced(struct audit *a, int rc)
+{
+	a->asked = false;
+	/* A log that is no file (a pipe, a terminal) has no disk to wait for; who wants `always` is told. */
+	a->failed |= rc < 0 && (rc != -EINVAL || a->sync == CONFIG_SYNC_ALWAYS);
+}
+
 /* What is in the file but perhaps not on the disk. */
 static int audit_sync(struct audit *a)
 {
 	uint64_t now = audit_clock(CLOCK_MONOTONIC) / 1000000;
 
-	if (!a->unsynced || (a->sync != CONFIG_SYNC_ALWAYS && now - a->unsynced_ms < AUDIT_SYNC_MS))
+	if (!a->unsynced || a->asked ||
+	    (a->sync != CONFIG_SYNC_ALWAYS && now - a->unsynced_ms < AUDIT_SYNC_MS))
 		return 0;
-	/* A log that is no file (a pipe, a terminal) has no disk to wait for; who wants `always` is told. */
-	if (fdatasync(a->fd) < 0 && (errno != EINVAL || a->sync == CONFIG_SYNC_ALWAYS)) {
-		a->failed = true;
-		return -EIO;
+	a->unsynced = false; /* what comes while it is under way is the next one's */
+	if (!a->ask || a->sync == CONFIG_SYNC_ALWAYS) {
+		audit_synced(a, fdatasync(a->fd) < 0 ? -errno : 0);
+	} else {
+		a->asked = true;
+		if (a->ask(a->ask_ctx) < 0)
+			audit_synced(a, -EIO);
 	}
-	a->unsynced = false;
-	return 0;
+	return a->failed ? -EIO : 0;
 }
 
 static int audit_write(struct audit *a)
@@ -466,7 +485,7 @@ int audit_wait_ms(const struct audit *a, uint64_t now_ms)
 {
 	uint64_t due = a->unsynced_ms + AUDIT_SYNC_MS;
 
-	if (a->failed || !a->unsynced)
+	if (a->failed || !a->unsynced || a->asked)
 		return -1;
 	return due > now_ms ? (int)(due - now_ms) : 0;
 }
@@ -506,7 +525,7 @@ struct audit *audit_free(struct audit *a)
 	if (!a)
 		return NULL;
 	/* Nobody is left to refuse anything when this fails. */
-	if (audit_flush(a) == 0 && a->unsynced)
+	if (audit_flush(a) == 0 && (a->unsynced || a->asked))
 		(void)fdatasync(a->fd);
 	own_close(&a->fd);
 	sodium_memzero(a->key, sizeof(a->key));

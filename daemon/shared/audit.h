@@ -85,6 +85,11 @@ int audit_add(struct audit *a, const struct audit_entry *en, uint64_t now_ns) mu
 #define AUDIT_SYNC_MS 200
 int audit_flush(struct audit *a) must_check;
 
+/* From now on `ask` starts fdatasync(2) elsewhere, when it is not due each time, and audit_synced() tells how that went: a
+ * failure is sticky, as one of audit_flush(). It is not asked again before. */
+void audit_sync_by(struct audit *a, int (*ask)(void *ctx), void *ctx);
+void audit_synced(struct audit *a, int rc);
+
 /* The number of the last line that is recorded; epoch_hex may be NULL. */
 uint64_t audit_recorded(const struct audit *a, char epoch_hex[AUDIT_EPOCH_HEX + 1]);
 bool audit_writer(const char *name); /* [a-z0-9-], short enough */

@@ -168,7 +168,7 @@ int sandbox_lock(enum sandbox_role role, struct err *e)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	size_t i;
-	int rc = ctx ? 0 : -ENOMEM;
+	int rc = ctx ? seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1) : -ENOMEM; /* for every thread */
 
 	for (i = 0; i < ARRAY_SIZE(sandbox_calls) && rc == 0; i++)
 		if (sandbox_calls[i].roles & (1u << role))

@@ -622,6 +622,66 @@ static void test_full_disk(void **state)
 	close(fd);
 }
 
+static int asked, ask_rc;
+
+static int on_ask(void *ctx)
+{
+	assert_ptr_equal(ctx, &asked);
+	asked++;
+	return ask_rc;
+}
+
+/* Another syncs: asked once, not again before it has answered, and a failure of its is ours. */
+static void test_synced_elsewhere(void **state)
+{
+	struct audit_entry en = decision();
+	int fd = log_fd();
+	struct audit *a = open_log(fd, "proxy0", CONFIG_SYNC_INTERVAL);
+
+	(void)state;
+	asked = ask_rc = 0;
+	audit_sync_by(a, on_ask, &asked);
+	assert_int_equal(audit_flush(a), 0);
+	assert_int_equal(asked, 0);
+	usleep((AUDIT_SYNC_MS + 10) * 1000);
+	assert_int_equal(audit_flush(a), 0);
+	assert_int_equal(asked, 1);
+	assert_int_equal(audit_wait_ms(a, UINT64_MAX / 2), -1);
+	/* What comes meanwhile waits for the next one. */
+	assert_int_equal(audit_add(a, &en, NOW), 0);
+	assert_int_equal(audit_flush(a), 0);
+	usleep((AUDIT_SYNC_MS + 10) * 1000);
+	assert_int_equal(audit_flush(a), 0);
+	assert_int_equal(asked, 1);
+	audit_synced(a, 0);
+	assert_int_equal(audit_wait_ms(a, UINT64_MAX / 2), 0);
+	assert_int_equal(audit_flush(a), 0);
+	assert_int_equal(asked, 2);
+	audit_synced(a, -EINVAL); /* no disk */
+	assert_int_equal(audit_add(a, &en, NOW), 0);
+	assert_int_equal(audit_flush(a), 0);
+	audit_synced(a, -EIO);
+	assert_int_equal(audit_add(a, &en, NOW), -EIO);
+	assert_int_equal(audit_flush(a), -EIO);
+	audit_free(a);
+	/* Nor can it be asked. */
+	a = open_log(fd, "proxy0", CONFIG_SYNC_INTERVAL);
+	audit_sync_by(a, on_ask, &asked);
+	ask_rc = -EPIPE;
+	assert_int_equal(audit_flush(a), 0);
+	usleep((AUDIT_SYNC_MS + 10) * 1000);
+	assert_int_equal(audit_flush(a), -EIO);
+	audit_free(a);
+	/* Who wants every line on disk does not leave it to another. */
+	a = open_log(fd, "proxy0", CONFIG_SYNC_ALWAYS);
+	asked = 0;
+	audit_sync_by(a, on_ask, &asked);
+	assert_int_equal(audit_flush(a), 0);
+	assert_int_equal(asked, 0);
+	audit_free(a);
+	close(fd);
+}
+
 static void test_closed(void **state)
 {
 	struct audit_entry en = decision();
@@ -772,6 +832,7 @@ int main(void)
 		cmocka_unit_test(test_longest),     cmocka_unit_test(test_changed_byte),
 		cmocka_unit_test(test_moved_lines), cmocka_unit_test(test_sentences),
 		cmocka_unit_test(test_not_lines),   cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_synced_elsewhere),
 		cmocka_unit_test(test_closed),      cmocka_unit_test(test_sync),
 		cmocka_unit_test(test_writers),     cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_missing_end),
