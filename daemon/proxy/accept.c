@@ -15,7 +15,7 @@ struct listener {
 	uint32_t slot;
 	uint16_t gen;
 	bool deferred; /* left to another worker, and not watched */
-	bool ours;     /* nobody took what waits */
+	bool ours;     /* nobody took what waits: one of it is ours */
 };
 
 static void accept_watch(struct proxy *p, struct listener *l)
@@ -146,6 +146,7 @@ void accept_on_listener(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
 		}
 		fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			l->ours = false; /* this one: the next may be the other's again */
 			accept_one(p, fd);
 			continue;
 		}

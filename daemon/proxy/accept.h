@@ -10,7 +10,7 @@
 
 #include "proxy.h"
 
-#define ACCEPT_DEFER_MS 2
+#define ACCEPT_DEFER_MS 4
 
 /* RPC_LISTENER and RPC_LISTENER_GONE, rows of the boss's table. ctx: struct proxy. */
 int accept_listener(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;

@@ -98,15 +98,23 @@ map $http_authorization $ok {{ default 0; "Bearer {self.keys['STRIPE_KEY']}" 1; 
 """)
         L.run(*self.nsenter("net"), "taskset", "-c", "1", "nginx", "-e", f"{p}/nginx.err", "-p", str(p), "-c", f"{p}/nginx.conf", env=self.env())
 
+    def upstream_pids(self):
+        master = int((self.private / "nginx.pid").read_text())
+        return [master, *map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())]
+
 
 # ---- who is measured ----
+
+def pin(pid, cpus):
+    subprocess.run(["taskset", "-a", "-p", "-c", cpus, str(pid)], stdout=subprocess.DEVNULL, check=True)
+
 
 class Ours:
     name = "agentsecrets"
 
-    def __init__(self, net, lease=0, workers=1):
-        self.net, self.name = net, "agentsecrets" + (f" (lease {lease} s)" if lease else "")
-        apart = lease + 10 * workers
+    def __init__(self, net, lease=0, workers=1, pinned=True):
+        self.net, self.name, self.pinned = net, "agentsecrets" + (f" (lease {lease} s)" if lease else ""), pinned
+        apart = lease + 10 * workers + 50 * (not pinned)
         self.daemon = L.Daemon(net, name=f"d{apart}", proxy={"workers": workers, "max_connections": 9000, "per_guard_connections": 9000,
                                                             "port": 15000 + apart, "explicit_port": 8760 + apart},
                                keeper={"credential_lease": lease}).start()
@@ -118,8 +126,8 @@ class Ours:
         net.must("workspace", "allowlist", "add", "--workspace", "demo", UP, FULL, SSE, **kw)
         net.must("workspace", "allowlist", "add", "--workspace", "demo", PASS, "--mode", "tunnel", **kw)
         self.idle_kib = pss(self.pids())
-        for pid in self.pids() if workers == 1 else []:
-            subprocess.run(["taskset", "-p", "-c", "0", str(pid)], stdout=subprocess.DEVNULL, check=True)
+        for pid in self.pids() if pinned else []:
+            pin(pid, "0")
         self.ca = None
 
     def pids(self):
@@ -128,7 +136,8 @@ class Ours:
     auth = ["-H", "authorization: Bearer agentsecrets://STRIPE_KEY"]
 
     def argv(self, argv):
-        return self.net.argv(["run", "--workspace", "demo", "--", "taskset", "-c", "1", *argv]), self.net.cli_env(self.daemon, None)
+        argv = [*(["taskset", "-c", "1"] if self.pinned else []), *argv]
+        return self.net.argv(["run", "--workspace", "demo", "--", *argv]), self.net.cli_env(self.daemon, None)
 
     def h2load(self, host, path, *args):
         return self.argv(["h2load", *args, f"https://{host}{path}"])
@@ -281,15 +290,48 @@ def memory(who, scale):
         p.communicate(timeout=60)
 
 
-def busiest_of_two(net):
-    """Of two workers, unpinned: the share of all requests' CPU that the busier one has. 0.5: they share evenly."""
-    ours = Ours(net, workers=2)
-    workers = [pid for role, pid in ours.daemon.processes() if role.startswith("proxy")]
-    before = [cpu([pid]) for pid in workers]
-    requests(64)(ours, 1.0)
-    spent = sorted(cpu([pid]) - b for pid, b in zip(workers, before))
-    ours.daemon.remove()
-    return spent[-1] / sum(spent)
+WORKERS = {
+    "h1": ("/json", 20000, ["--h1", "-c", "64"]),
+    "h2": ("/json", 40000, ["-c", "16", "-m", "16"]),
+    "bulk": ("/big", 16, ["--h1", "-c", "8"]),
+}
+
+
+def idle():
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def workers(net, rounds, scale):
+    """One worker and two, everything free to use both cores: the time that two take beside one, and the busier one's share of
+    the CPU of both (0.5: even). Two cannot take half: client and upstream, which one worker leaves a core of their own, want
+    theirs too; how busy both cores were goes to stderr."""
+    upstream = net.upstream_pids()
+    for pid in upstream:
+        pin(pid, "0,1")
+    one, two = (Ours(net, workers=n, pinned=False) for n in (1, 2))
+    proxies = [pid for role, pid in two.daemon.processes() if role.startswith("proxy")]
+    for name, (path, count, args) in WORKERS.items():
+        n, times, shares, busy = int(count * scale), [], [], {one: [], two: []}
+        for r in range(rounds):
+            took = {}
+            for who in (one, two) if r % 2 else (two, one):
+                before, rest, begin = [cpu([pid]) for pid in proxies], idle(), time.monotonic()
+                _, text = h2load(who, UP, path, n, *args, *who.auth)
+                passed = time.monotonic() - begin
+                took[who] = float(re.search(r"finished in ([\d.]+)(m?)s", text)[1]) / (1000 if "ms, " in text else 1)
+                if who is two:
+                    spent = sorted(cpu([pid]) - b for pid, b in zip(proxies, before))
+                    shares.append(spent[-1] / sum(spent))
+                busy[who].append(1 - (idle() - rest) / passed / os.cpu_count())
+            times.append(took[two] / took[one])
+        say(f"# workers {name}: times {' '.join(f'{x:.2f}' for x in sorted(times))}, shares {' '.join(f'{x:.2f}' for x in sorted(shares))}, "
+            f"all cores busy: one {statistics.median(busy[one]):.2f}, two {statistics.median(busy[two]):.2f}")
+        print(f"workers_two_beside_one_{name} {statistics.median(times):.2f} 1.00", flush=True)
+        print(f"workers_busiest_of_two_{name} {statistics.median(shares):.2f} 0.60", flush=True)
+    for who in (one, two):
+        who.daemon.remove()
+    for pid in upstream:
+        pin(pid, "1")
 
 
 class Row:
@@ -312,7 +354,7 @@ ROWS = {
     "bulk_tunnel_haproxy": Row("haproxy-tcp", 1.0, bulk(PASS)),
     "sse_haproxy": Row("haproxy-rev", 1.0, events),
 }
-ALONE = ("idle_mib", "workers_busiest_of_two")
+ALONE = ("idle_mib", "workers")
 PEERS = {
     "nginx-rev": lambda net: nginx(net, "nginx-rev", 7001),
     "floor": lambda net: floor(net, "floor", 7002),
@@ -369,8 +411,6 @@ def main():
         peers = {p: PEERS[p](net) for p in dict.fromkeys(ROWS[n].peer for n in names if n in ROWS)}
         if "idle_mib" in names:  # not a ratio: the whole idle product in MiB, against its target
             print(f"idle_mib {ours[0].idle_kib / 1024:.1f} 20.00", flush=True)
-        if "workers_busiest_of_two" in names:
-            print(f"workers_busiest_of_two {busiest_of_two(net):.2f} 0.60", flush=True)
         for name in names:
             if name in ROWS:
                 row = ROWS[name]
@@ -379,6 +419,8 @@ def main():
                 except (L.LabError, subprocess.SubprocessError) as e:
                     say(f"# {name}: {e}")
                     print(f"{name} failed {row.target:.2f}", flush=True)
+        if "workers" in names:
+            workers(net, o.rounds, o.scale)
 
 
 main()

@@ -2,6 +2,7 @@
 told. STRESS=1: 10,000 idle and 1,000 active ones; else a tenth."""
 
 import os
+import signal
 import subprocess
 import textwrap
 import time
@@ -94,6 +95,51 @@ def test_idle_and_active(crowd):
     wait_for("all to be closed", lambda: all(n <= fds_before.get(k, 0) + 70 for k, n in fds(d).items()), 60)
     after = rss(d)
     print("RSS MiB after", {k: round(v / MIB, 1) for k, v in after.items()})
+
+
+def test_few_connections_are_shared_out(crowd):
+    """Two workers: of eight connections, one after the other or at once, neither has more than five. One that is stopped keeps no
+    connection waiting."""
+    code = ("import socket, ssl, sys\n"
+            "tls, held = ssl.create_default_context(), []\n"
+            "for line in sys.stdin:\n"
+            "    held = []\n"
+            "    raw = [socket.create_connection((sys.argv[1], 443), 20) for _ in range(8)] if line == 'once\\n' else []\n"
+            "    for i in range(8):\n"
+            "        s = raw[i] if raw else socket.create_connection((sys.argv[1], 443), 20)\n"
+            "        held.append(tls.wrap_socket(s, server_hostname=sys.argv[1]))\n"
+            "    print('up', flush=True)\n")
+    lab, d = crowd, crowd.daemons[0]
+    p = lab.agent_start("/usr/bin/python3", "-c", code, HOST, stdin=subprocess.PIPE)
+
+    def eight(how):
+        p.stdin.write(how + b"\n")
+        p.stdin.flush()
+        began = time.monotonic()
+        assert p.stdout.readline() == b"up\n", p.stderr.read()
+        return time.monotonic() - began
+
+    def proxies():
+        return {pid: n for (role, pid), n in zip(d.processes(), fds(d).values()) if role.startswith("proxy")}
+    try:
+        wait_for("the agent's guard", lambda: d.ask(op="cgroup.list")["guards"], 10)
+        before = proxies()
+        for how in (b"each", b"once"):
+            eight(how)
+            wait_for("eight and no more", lambda: sum(proxies().values()) == sum(before.values()) + 8, 10)
+            shares = sorted(n - before[pid] for pid, n in proxies().items())
+            assert len(shares) == 2 and shares[0] >= 3, (how, shares)
+        stopped = next(iter(before))
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            # What the stopped one has accepted stays with it; what comes now goes to the other.
+            assert eight(b"each") < 5
+            assert eight(b"once") < 5
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+    finally:
+        p.kill()
+        p.communicate()
 
 
 def test_slow_head(stubborn):
