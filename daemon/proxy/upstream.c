@@ -11,12 +11,7 @@
  * events still to come for it carry the old generation. A callback to the owner is therefore the last
  * thing done with it.
  */
-#include "upstream.h"
-
-#include "config.h"
-#include "h2back.h"
-#include "hop.h"
-#include "origin.h"
+#include "upstream_in.h"
 
 #include <netinet/in.h>
 #include <poll.h>
@@ -25,57 +20,7 @@
 #include <sys/socket.h>
 
 /* A server ends a connection with its response, which says so, or after some silence, and none counts that in less. */
-#define UPSTREAM_FRESH_MS   50
-#define UPSTREAM_BUCKETS    256
-#define UPSTREAM_SESSIONS   256
-#define UPSTREAM_HINTS      1024
-#define UPSTREAM_SESSION_MS (3600u * 1000)
-
-struct upstream_dial {
-	uint8_t addrs[RPC_ADDRS_MAX][16];
-	int tries[RPC_ADDRS_MAX]; /* -1: not under way */
-	uint32_t count, next;
-	uint64_t next_ms;
-	uint16_t port;
-	/* through a proxy: addrs has the proxy's addresses alone, and these are what it is asked for */
-	bool proxied;
-	bool unknown;	 /* its name has not been resolved yet, nor asked for */
-	struct upstream *of;
-	struct ask ask;	 /* where the proxy is; its password */
-	uint8_t targets[RPC_ADDRS_MAX][16];
-	uint32_t target_count, target;
-	char reply[HOP_REPLY_MAX];
-	size_t reply_len;
-};
-
-/* What a host and port spoke last. A guess: the handshake decides. */
-struct upstream_hint {
-	uint32_t of;
-	enum { HINT_NONE = 0, HINT_HTTP1, HINT_HTTP2, HINT_HTTP2_ONLY } says;
-};
-
-struct upstream_session {
-	struct upstream_key key;
-	struct tls_session *session;
-	uint64_t until_ms;
-};
-
-struct upstreams {
-	struct loop *loop;
-	uint8_t kind;
-	struct tls_ctx *tls;
-	const struct config *config; /* NULL: no proxy */
-	struct channel *resolver, *keeper;
-	struct slots slots;
-	struct upstream_list dialling, idle;
-	uint32_t idle_count;
-	struct upstream *bucket[UPSTREAM_BUCKETS];
-	struct upstream_session *sessions[UPSTREAM_SESSIONS];
-	struct upstream_hint hints[UPSTREAM_HINTS];
-	struct h2backs *shared;
-};
-
-static void upstream_keep_session(struct upstreams *p, const struct upstream_key *key, struct tls *tls);
+#define UPSTREAM_FRESH_MS 50
 
 int upstreams_new(struct loop *l, uint8_t kind, uint8_t kind_http2, struct tls_ctx *tls, struct h2_dues *dues,
 		  uint32_t max, struct upstreams **ret)
@@ -176,69 +121,6 @@ static void upstream_leave(struct upstream *u)
 	}
 }
 
-/* ---- TLS sessions ---- */
-
-static struct upstream_session **upstream_session_at(struct upstreams *p,
-						     const struct upstream_key *k)
-{
-	return &p->sessions[upstream_hash(k) % UPSTREAM_SESSIONS];
-}
-
-static const struct tls_session *upstream_session_of(struct upstreams *p,
-						     const struct upstream_key *k)
-{
-	const struct upstream_session *s = *upstream_session_at(p, k);
-
-	return s && p->loop->now_ms < s->until_ms && upstream_same(&s->key, k) ? s->session : NULL;
-}
-
-static void upstream_keep_session(struct upstreams *p, const struct upstream_key *key, struct tls *tls)
-{
-	struct upstream_session **at = upstream_session_at(p, key);
-	struct tls_session *session = tls ? tls_session(tls) : NULL;
-
-	if (!session)
-		return;
-	if (!*at)
-		*at = calloc(1, sizeof(**at));
-	if (!*at) {
-		tls_session_free(session);
-		return;
-	}
-	tls_session_free((*at)->session);
-	(*at)->session = session;
-	(*at)->key = *key;
-	(*at)->until_ms = p->loop->now_ms + UPSTREAM_SESSION_MS;
-}
-
-/* ---- which HTTP ---- */
-
-static struct upstream_hint *upstream_hint_at(struct upstreams *p, const struct upstream_key *k, uint32_t *ret_of)
-{
-	struct upstream_key at = {.port = k->port};
-
-	memcpy(at.host, k->host, sizeof(at.host));
-	*ret_of = upstream_hash(&at);
-	return &p->hints[*ret_of % UPSTREAM_HINTS];
-}
-
-static int upstream_hint(struct upstreams *p, const struct upstream_key *k)
-{
-	uint32_t of;
-	const struct upstream_hint *h = upstream_hint_at(p, k, &of);
-
-	return h->of == of ? (int)h->says : HINT_NONE;
-}
-
-static void upstream_hint_is(struct upstreams *p, const struct upstream_key *k, int says)
-{
-	uint32_t of;
-	struct upstream_hint *h = upstream_hint_at(p, k, &of);
-
-	h->of = of;
-	h->says = says;
-}
-
 static enum tls_offer upstream_offer(const struct upstream *u)
 {
 	bool http2 = u->key.http == UPSTREAM_HTTP2 ||
@@ -282,7 +164,7 @@ static void upstream_fail_one(struct upstream *u, enum reason why, const char *d
 }
 
 /* And those that wait for it; they are told at once. */
-static void upstream_fail(struct upstream *u, enum reason why, const char *detail)
+void upstream_fail(struct upstream *u, enum reason why, const char *detail)
 {
 	struct upstream *w;
 
@@ -312,7 +194,7 @@ static void upstream_disperse(struct upstream *u, bool alone)
 }
 
 /* The families take turns, beginning with the first address's; within one the order stays. */
-static void upstream_take_turns(const uint8_t (*addrs)[16], struct upstream_dial *d)
+void upstream_take_turns(const uint8_t (*addrs)[16], struct upstream_dial *d)
 {
 	bool v4 = d->count > 0 && origin_is_v4(addrs[0]), taken[RPC_ADDRS_MAX] = {false};
 	uint32_t n, i;
@@ -352,7 +234,7 @@ static int upstream_connect(const uint8_t addr[16], uint16_t port, int *ret_fd)
 }
 
 /* Starts the next address that can be started. False: there is none, and none is under way. */
-static bool upstream_next(struct upstream *u)
+bool upstream_next(struct upstream *u)
 {
 	struct upstream_dial *d = u->dial;
 	bool going = false;
@@ -471,7 +353,7 @@ static void upstream_handshake(struct upstream *u)
 }
 
 /* The way to the upstream is there: TLS, if it is to be. */
-static void upstream_start(struct upstream *u)
+void upstream_start(struct upstream *u)
 {
 	struct upstreams *p = u->pool;
 	int rc;
@@ -489,208 +371,6 @@ static void upstream_start(struct upstream *u)
 		upstream_handshake(u);
 }
 
-/* ---- through a proxy ---- */
-
-void upstreams_through(struct upstreams *p, const struct config *c, struct channel *resolver, struct channel *keeper)
-{
-	p->config = c;
-	p->resolver = resolver;
-	p->keeper = keeper;
-}
-
-/* If the host is to be reached so: the proxy is what is dialled. */
-static void upstream_by_proxy(struct upstream *u, struct upstream_dial *d)
-{
-	const struct config *c = u->pool->config;
-
-	d->port = u->key.port;
-	if (!c || d->count == 0 || !config_proxied(c, u->key.host, d->addrs[0]))
-		return;
-	d->proxied = true;
-	memcpy(d->targets, d->addrs, sizeof(d->targets));
-	d->target_count = d->count;
-	d->unknown = c->http_proxy_host[0] != '\0';
-	memcpy(d->addrs[0], c->http_proxy.addr, sizeof(d->addrs[0]));
-	d->count = d->unknown ? 0 : 1;
-	d->port = c->http_proxy.port;
-}
-
-/* Whatever the resolver said: what no rule could open is not dialled. */
-static bool upstream_proxy_ok(const struct config *c, const struct rpc_resolved *r)
-{
-	uint32_t i;
-
-	for (i = 0; i < r->count; i++)
-		if (origin_special(c, r->addr[i]) && !origin_openable(r->addr[i], false))
-			return false;
-	return true;
-}
-
-static const char *upstream_proxy_lost(int rc)
-{
-	switch (rc) {
-	case 0:
-		return "the proxy does not answer";
-	case -ENOENT:
-		return "the proxy's name is not found";
-	case -EACCES:
-		return "the proxy's name leads to a special address";
-	default:
-		return "no answer about the proxy's name";
-	}
-}
-
-static void upstream_on_proxy_found(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
-{
-	struct upstream_dial *d = (struct upstream_dial *)((char *)a - offsetof(struct upstream_dial, ask));
-	struct upstream *u = d->of;
-	const struct rpc_resolved *r = body;
-
-	(void)tail;
-	(void)tail_len;
-	if (rc == 0 && !upstream_proxy_ok(u->pool->config, r))
-		rc = -EACCES;
-	if (rc == 0) {
-		d->count = r->count;
-		upstream_take_turns(r->addr, d);
-		if (upstream_next(u))
-			return;
-	}
-	upstream_fail(u, REASON_UPSTREAM_CONNECT, upstream_proxy_lost(rc));
-	u->fn(u->owner);
-}
-
-/* Begins to dial, or goes on. False: nothing is under way. */
-static bool upstream_go(struct upstream *u)
-{
-	struct upstream_dial *d = u->dial;
-
-	if (!d->unknown)
-		return upstream_next(u);
-	d->unknown = false;
-	return ask_share(&d->ask, u->pool->resolver, RPC_RESOLVE_PROXY, 0, upstream_on_proxy_found) == 0;
-}
-
-static void upstream_ask_proxy(struct upstream *u, const char *user, const uint8_t *password, size_t len)
-{
-	uint8_t text[HOP_REQUEST_MAX];
-	struct wr w = wr_of(text, sizeof(text));
-	int rc = hop_request(u->dial->targets[u->dial->target], u->key.port, user, password, len, &w);
-
-	u->state = UPSTREAM_PROXY;
-	u->dial->reply_len = 0;
-	if (rc < 0)
-		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is too long, or has control bytes");
-	else if (send(u->side.fd, text, w.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)w.len ||
-		 side_arm(&u->side, u->pool->loop, true) < 0)
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy does not take a request");
-	explicit_bzero(text, sizeof(text));
-}
-
-static void upstream_on_password(struct ask *a, int rc, const void *body, const uint8_t *tail, size_t tail_len)
-{
-	struct upstream_dial *d = (struct upstream_dial *)((char *)a - offsetof(struct upstream_dial, ask));
-	struct upstream *u = d->of;
-
-	(void)body;
-	switch (rc) {
-	case 0:
-		upstream_ask_proxy(u, u->pool->config->http_proxy_user, tail, tail_len);
-		break;
-	case -ENOENT:
-		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is not there");
-		break;
-	case -EACCES:
-		upstream_fail(u, REASON_UPSTREAM_PROXY, "the proxy's password is not bound to it in slot proxy");
-		break;
-	default:
-		upstream_fail(u, rc == -ENOKEY ? REASON_VAULT_LOCKED : REASON_VAULT, "the proxy's password");
-	}
-	if (u->state == UPSTREAM_DEAD)
-		u->fn(u->owner);
-}
-
-/* The proxy is there: only now is its password read. */
-static void upstream_ask_password(struct upstream *u)
-{
-	struct rpc_proxy_password *q = &u->dial->ask.body.proxy_password;
-
-	u->state = UPSTREAM_PROXY;
-	memset(q, 0, sizeof(*q));
-	q->guard = u->key.guard;
-	q->port = u->key.port;
-	memcpy(q->host, u->key.host, sizeof(q->host));
-	if (side_arm(&u->side, u->pool->loop, true) < 0)
-		upstream_fail(u, REASON_INTERNAL, "epoll");
-	else if (ask_share(&u->dial->ask, u->pool->keeper, RPC_PROXY_PASSWORD, u->key.epoch, upstream_on_password) < 0)
-		upstream_fail(u, REASON_VAULT, "the proxy's password");
-}
-
-/* The proxy did not come through to this address: there may be another. */
-static void upstream_next_target(struct upstream *u, const char *why)
-{
-	struct upstream_dial *d = u->dial;
-
-	if (++d->target == d->target_count) {
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, why);
-		return;
-	}
-	side_done(&u->side);
-	side_init(&u->side, -1, UPSTREAM_IN_MAX, UPSTREAM_OUT_MAX);
-	d->next = 0;
-	u->state = UPSTREAM_DIAL;
-	if (!upstream_next(u))
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy does not answer");
-}
-
-/* The head of its answer is whole. */
-static void upstream_proxy_says(struct upstream *u)
-{
-	switch (hop_says(u->dial->reply)) {
-	case HOP_THROUGH:
-		upstream_start(u);
-		return;
-	case HOP_NEXT:
-		upstream_next_target(u, "the proxy cannot connect");
-		return;
-	case HOP_CREDENTIALS:
-		upstream_fail(u, REASON_UPSTREAM_PROXY,
-			      u->pool->config->http_proxy_user[0] ? "the proxy refuses its credentials"
-								  : "the proxy wants credentials");
-		return;
-	case HOP_REFUSED:
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy refuses to connect");
-		return;
-	case HOP_NONSENSE:
-		upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy answers nonsense");
-	}
-}
-
-/* Byte by byte: what comes after the head is not ours to take. */
-static void upstream_proxy_read(struct upstream *u)
-{
-	struct upstream_dial *d = u->dial;
-	ssize_t n;
-
-	while (d->reply_len < sizeof(d->reply) - 1) {
-		n = recv(u->side.fd, d->reply + d->reply_len, 1, MSG_DONTWAIT);
-		if (n < 0 && errno == EAGAIN) {
-			u->side.readable = false;
-			if (side_arm(&u->side, u->pool->loop, true) < 0)
-				upstream_fail(u, REASON_INTERNAL, "epoll");
-			return;
-		}
-		if (n <= 0)
-			break;
-		d->reply[++d->reply_len] = '\0';
-		if (d->reply_len >= 4 && memcmp(d->reply + d->reply_len - 4, "\r\n\r\n", 4) == 0) {
-			upstream_proxy_says(u);
-			return;
-		}
-	}
-	upstream_fail(u, REASON_UPSTREAM_CONNECT, "the proxy closed, or says too much");
-}
-
 /* This socket is connected: it is the one. */
 static void upstream_connected(struct upstream *u, int *fd)
 {
@@ -699,12 +379,10 @@ static void upstream_connected(struct upstream *u, int *fd)
 	u->side.armed = EPOLLOUT;
 	u->side.watched = true;
 	upstream_close_tries(u);
-	if (!u->dial->proxied)
-		upstream_start(u);
-	else if (u->pool->config->http_proxy_user[0])
-		upstream_ask_password(u);
+	if (u->dial->proxied)
+		upstream_proxy_greet(u);
 	else
-		upstream_ask_proxy(u, "", NULL, 0);
+		upstream_start(u);
 }
 
 void upstream_certificate(struct upstream *u, const uint8_t *pem, size_t len)
