@@ -41,7 +41,6 @@ struct ask {
 	int netns_fd, listen_cgroup;
 	uint16_t port;
 	bool udp;
-	bool cookie_only;
 };
 
 /* ---- in the child ------------------------------------------------------------------------------- */
@@ -177,11 +176,10 @@ static int some_port(const struct ask *ask, uint16_t *port, int fd[NETNS_SOCKETS
 /* Up to the sockets themselves; names the step that failed. */
 static int prepare(const struct ask *ask, struct answer *a)
 {
-	int rc = 0;
+	int rc;
 
 	a->step = STEP_CGROUP;
-	if (!ask->cookie_only)
-		rc = enter_cgroup(ask->listen_cgroup);
+	rc = enter_cgroup(ask->listen_cgroup);
 	if (rc)
 		return rc;
 	a->step = STEP_ENTER;
@@ -189,7 +187,7 @@ static int prepare(const struct ask *ask, struct answer *a)
 		return -errno;
 	a->step = STEP_COOKIE;
 	rc = read_cookie(&a->cookie);
-	if (rc || ask->cookie_only)
+	if (rc)
 		return rc;
 	a->step = STEP_LO;
 	return check_lo();
@@ -201,7 +199,7 @@ static int child_main(const struct ask *ask, int to)
 	struct answer a = {};
 
 	a.rc = prepare(ask, &a);
-	if (a.rc == 0 && !ask->cookie_only) {
+	if (a.rc == 0) {
 		a.step = STEP_SOCKET;
 		a.rc = some_port(ask, &a.port, fd);
 	}
@@ -291,17 +289,6 @@ static int run(const struct ask *ask, struct netns_sockets *s, struct err *e)
 		;
 	if (rc)
 		netns_sockets_done(s);
-	return rc;
-}
-
-int netns_cookie(int netns_fd, uint64_t *ret, struct err *e)
-{
-	struct ask ask = { .netns_fd = netns_fd, .listen_cgroup = -1, .cookie_only = true };
-	struct netns_sockets s = { .fd = { -1, -1, -1, -1 } };
-	int rc = run(&ask, &s, e);
-
-	if (!rc)
-		*ret = s.cookie;
 	return rc;
 }
 

@@ -14,8 +14,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* SO_NETNS_COOKIE of a namespace. */
-int netns_cookie(int netns_fd, uint64_t *ret, struct err *e) must_check;
 /* The namespace of a process, as a descriptor (/proc/<pid>/ns/net). */
 int netns_of(pid_t pid, int *ret_fd, struct err *e) must_check;
 

@@ -23,14 +23,6 @@ int sign_keypair(uint8_t pub[SIGN_PUBLIC_LEN], uint8_t key[SIGN_KEY_LEN])
 	return 0;
 }
 
-int sign_keypair_of(const uint8_t seed[SIGN_SEED_LEN], uint8_t pub[SIGN_PUBLIC_LEN],
-		    uint8_t key[SIGN_KEY_LEN])
-{
-	if (sodium_init() < 0 || crypto_sign_seed_keypair(pub, key, seed) != 0)
-		return -EIO;
-	return 0;
-}
-
 void sign_public(const uint8_t key[SIGN_KEY_LEN], uint8_t pub[SIGN_PUBLIC_LEN])
 {
 	memcpy(pub, key + SIGN_SEED_LEN, SIGN_PUBLIC_LEN);

@@ -21,9 +21,6 @@
 int sign_start(void) must_check;
 
 int sign_keypair(uint8_t pub[SIGN_PUBLIC_LEN], uint8_t key[SIGN_KEY_LEN]) must_check;
-/* The same from an RFC 8032 private key. */
-int sign_keypair_of(const uint8_t seed[SIGN_SEED_LEN], uint8_t pub[SIGN_PUBLIC_LEN],
-		    uint8_t key[SIGN_KEY_LEN]) must_check;
 void sign_public(const uint8_t key[SIGN_KEY_LEN], uint8_t pub[SIGN_PUBLIC_LEN]);
 
 int sign_make(const uint8_t key[SIGN_KEY_LEN], const void *doc, size_t len,

@@ -1795,7 +1795,6 @@ static void namespaces(void **state)
 	struct netns_sockets s = {}, other = {};
 	struct err e = {};
 	auto_close int fresh = -1;
-	uint64_t cookie = 0;
 	int pipes[4], rc;
 	pid_t pid;
 	char c;
@@ -1814,10 +1813,11 @@ static void namespaces(void **state)
 	assert_true(other.fd[NETNS_UDP4] == -1 && other.fd[NETNS_UDP6] == -1);
 	netns_sockets_done(&s);
 	netns_sockets_done(&other);
-	assert_int_equal(netns_cookie(t.b.inside, &cookie, &e), 0);
-	assert_int_equal(cookie, t.b.cookie);
-	assert_int_not_equal(cookie, t.a.cookie);
-	assert_int_equal(netns_cookie(t.listen, &cookie, &e), -EINVAL);
+	assert_int_equal(netns_sockets(t.b.inside, t.listen, 0, false, &other, &e), 0);
+	assert_int_equal(other.cookie, t.b.cookie);
+	assert_int_not_equal(other.cookie, t.a.cookie);
+	netns_sockets_done(&other);
+	assert_int_equal(netns_sockets(t.listen, t.listen, 0, false, &other, &e), -EINVAL);
 	assert_int_not_equal(netns_of(0, &fresh, &e), 0);
 
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
