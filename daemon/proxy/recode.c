@@ -4,6 +4,8 @@
  */
 #include "recode.h"
 
+#include "messages.h"
+
 #include <assert.h>
 #include <brotli/decode.h>
 #include <string.h>
@@ -21,6 +23,7 @@ struct layer {
 	z_stream z;
 	BrotliDecoderState *br;
 	ZSTD_DCtx *zstd;
+	struct messages *messages;
 	uint8_t peeked; /* the first byte of a deflate body */
 	/* What it made for the next layer; not used by the last. */
 	uint8_t *between;
@@ -30,7 +33,7 @@ struct layer {
 struct recode {
 	uint32_t count;
 	uint64_t in, out;
-	struct layer layers[RECODE_LAYERS];
+	struct layer layers[RECODE_LAYERS + 1];
 };
 
 /* ---- names ---- */
@@ -52,6 +55,7 @@ static int coding_of(const char *p, size_t len)
 
 int recode_list_add(struct recode_list *l, const char *p, size_t len)
 {
+	const uint32_t most = RECODE_LAYERS + (l->of[0] >= RECODE_MESSAGES);
 	const char *end = p + len, *comma;
 
 	for (; p < end; p = comma + 1) {
@@ -65,11 +69,22 @@ int recode_list_add(struct recode_list *l, const char *p, size_t len)
 		for (; to > from && (to[-1] == ' ' || to[-1] == '\t'); to--)
 			;
 		got = from == to ? 0 : coding_of(from, (size_t)(to - from));
-		if (got < 0 || (got > 0 && l->count == RECODE_LAYERS))
+		if (got < 0 || (got > 0 && l->count == most))
 			return -ENOTSUP;
 		if (got > 0)
 			l->of[l->count++] = (enum recode_coding)got;
 	}
+	return 0;
+}
+
+int recode_list_messages(struct recode_list *l, const char *p, size_t len)
+{
+	int got = coding_of(p, len);
+
+	if (got <= 0)
+		return got;
+	assert(l->count == 0);
+	l->of[l->count++] = (enum recode_coding)(RECODE_MESSAGES + got);
 	return 0;
 }
 
@@ -82,6 +97,7 @@ static void layer_done(struct layer *l)
 	if (l->br)
 		BrotliDecoderDestroyInstance(l->br);
 	(void)ZSTD_freeDCtx(l->zstd);
+	messages_free(l->messages);
 	free(l->between);
 }
 
@@ -97,6 +113,8 @@ struct recode *recode_free(struct recode *r)
 
 static int layer_init(struct layer *l)
 {
+	if (l->coding >= RECODE_MESSAGES)
+		return messages_new((enum recode_coding)(l->coding - RECODE_MESSAGES), &l->messages);
 	switch (l->coding) {
 	case RECODE_GZIP:
 		l->set_up = inflateInit2(&l->z, 15 + 16) == Z_OK;
@@ -112,6 +130,8 @@ static int layer_init(struct layer *l)
 								    ZSTD_WINDOW_LOG)))
 			return -ENOMEM;
 		return 0;
+	case RECODE_MESSAGES:
+		break;
 	}
 	return -EINVAL;
 }
@@ -122,7 +142,7 @@ int recode_new(const struct recode_list *list, struct recode **ret)
 	uint32_t i;
 	int rc = r ? 0 : -ENOMEM;
 
-	assert(list->count >= 1 && list->count <= RECODE_LAYERS);
+	assert(list->count >= 1 && list->count <= RECODE_LAYERS + 1);
 	for (i = 0; rc == 0 && i < list->count; i++) {
 		struct layer *l = &r->layers[i];
 
@@ -237,6 +257,14 @@ static int some_zstd(struct layer *l, const uint8_t *in, size_t *len, uint8_t *o
 	return 0;
 }
 
+static int some_messages(struct layer *l, const uint8_t *in, size_t *len, uint8_t *out, size_t *cap)
+{
+	int rc = messages_some(l->messages, in, len, out, cap);
+
+	l->whole = rc == 0 && messages_whole(l->messages);
+	return rc;
+}
+
 static int layer_some(struct layer *l, const uint8_t *in, size_t *len, uint8_t *out, size_t *cap)
 {
 	bool any = *len > 0;
@@ -246,7 +274,7 @@ static int layer_some(struct layer *l, const uint8_t *in, size_t *len, uint8_t *
 		*cap = 0;
 		return 0;
 	}
-	switch (l->coding) {
+	switch (l->coding < RECODE_MESSAGES ? l->coding : RECODE_MESSAGES) {
 	case RECODE_GZIP:
 		rc = some_zlib(l, in, len, out, cap);
 		break;
@@ -258,6 +286,9 @@ static int layer_some(struct layer *l, const uint8_t *in, size_t *len, uint8_t *
 		break;
 	case RECODE_ZSTD:
 		rc = some_zstd(l, in, len, out, cap);
+		break;
+	case RECODE_MESSAGES:
+		rc = some_messages(l, in, len, out, cap);
 		break;
 	default:
 		rc = -EINVAL;

@@ -1,4 +1,4 @@
-/* recode.h: takes content codings off a body as it goes by: gzip, deflate, br, zstd.
+/* recode.h: takes content codings off a body as it goes by: gzip, deflate, br, zstd; and those of a body's messages.
  *
  * Bounds: one call writes at most what the caller has room for; more than RECODE_RATIO times as many bytes out as in,
  * after the first RECODE_FREE, is taken for a bomb; windows are at most 16 MiB (br), 8 MiB (zstd), 32 KiB.
@@ -12,20 +12,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECODE_LAYERS  3
+#define RECODE_LAYERS  3 /* and the messages' */
 #define RECODE_FREE    (1u << 20)
 #define RECODE_RATIO   4096u
 #define RECODE_BETWEEN 16384u /* bytes between two layers */
 
-enum recode_coding { RECODE_GZIP = 1, RECODE_DEFLATE, RECODE_BR, RECODE_ZSTD };
+enum recode_coding {
+	RECODE_GZIP = 1,
+	RECODE_DEFLATE,
+	RECODE_BR,
+	RECODE_ZSTD,
+	RECODE_MESSAGES = 16, /* and a coding: that of single messages (messages.h) */
+};
 
-/* The codings of a message, in the order in which they were put on. */
+/* The codings of a body, in the order in which they were put on. */
 struct recode_list {
 	uint32_t count;
-	enum recode_coding of[RECODE_LAYERS];
+	enum recode_coding of[RECODE_LAYERS + 1];
 };
 /* Adds those of one Content-Encoding value; "identity" is none. -ENOTSUP: one that we do not know, or too many. */
 int recode_list_add(struct recode_list *l, const char *p, size_t len) must_check;
+/* The one coding of the body's messages, before any other is added. -ENOTSUP. */
+int recode_list_messages(struct recode_list *l, const char *p, size_t len) must_check;
 
 struct recode;
 /* list->count >= 1. */

@@ -171,12 +171,35 @@ static void relay_downgrade(const struct conn *c, struct relay_edits *e)
 	}
 }
 
+static bool relay_begins(struct http1_slice s, const char *word)
+{
+	size_t n = strlen(word);
+
+	return s.len >= n && http1_is((struct http1_slice){s.p, n}, word);
+}
+
+/* The coding of gRPC's and Connect's messages. Its field stays: each message says by itself that it is not coded. */
+static int relay_messages(const struct http1_head *h, struct recode_list *list)
+{
+	uint32_t i, at = http1_find(h, HTTP1_CONTENT_TYPE, 0);
+	struct http1_slice type = at < h->field_count ? h->fields[at].value : (struct http1_slice){0};
+	int rc = 0;
+
+	if (!relay_begins(type, "application/grpc") && !relay_begins(type, "application/connect+"))
+		return 0;
+	for (i = 0; i < h->field_count && rc == 0 && list->count == 0; i++)
+		if (http1_is(h->fields[i].name, "grpc-encoding") || http1_is(h->fields[i].name, "connect-content-encoding"))
+			rc = recode_list_messages(list, h->fields[i].value.p, h->fields[i].value.len);
+	/* In base64 there are no messages to be seen. */
+	return rc == 0 && list->count > 0 && relay_begins(type, "application/grpc-web-text") ? -ENOTSUP : rc;
+}
+
 /* A body that is looked through and coded: *ret takes its codings off. -ENOTSUP: that cannot be done. */
 static int relay_uncode(const struct http1_head *h, struct relay_edits *e, struct recode **ret)
 {
 	struct recode_list list = {0};
+	int rc = relay_messages(h, &list);
 	uint32_t i;
-	int rc = 0;
 
 	for (i = 0; i < h->field_count && rc == 0; i++) {
 		if (h->fields[i].id != HTTP1_CONTENT_ENCODING)

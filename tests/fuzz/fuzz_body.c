@@ -43,12 +43,12 @@ static void unframe(struct outcome *o)
 	o->len = n;
 }
 
-static void run(const uint8_t *data, size_t size, uint8_t how, size_t piece, size_t full, struct outcome *o)
+static void run(const uint8_t *data, size_t size, uint8_t how, bool messages, size_t piece, size_t full, struct outcome *o)
 {
 	static struct http1_head scratch;
 	enum http1_framing from = (enum http1_framing)(HTTP1_FRAMING_LENGTH + how % 3),
 			   to = (enum http1_framing)(HTTP1_FRAMING_LENGTH + how / 4 % 3);
-	struct recode_list list = {1, {(enum recode_coding)(RECODE_GZIP + how / 64)}};
+	struct recode_list list = {1, {(enum recode_coding)(RECODE_GZIP + how / 64 + (messages ? RECODE_MESSAGES : 0))}};
 	struct recode *recode = NULL;
 	struct sieve v = {0};
 	struct buf in, out;
@@ -107,8 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 3 || size > 4096)
 		return 0;
-	run(data + 3, size - 3, data[0], size, ROOM, &a);
-	run(data + 3, size - 3, data[0], 1 + data[1] % 64 + size / 64, 1 + 64u * data[2], &b);
+	run(data + 3, size - 3, data[0], data[1] & 128, size, ROOM, &a);
+	run(data + 3, size - 3, data[0], data[1] & 128, 1 + data[1] % 64 + size / 64, 1 + 64u * data[2], &b);
 	assert(a.rc == b.rc && a.phase == b.phase);
 	/* What is broken may have gone further in one way than in the other, but nothing else may have gone. */
 	assert(memcmp(a.p, b.p, a.len < b.len ? a.len : b.len) == 0);

@@ -2,11 +2,12 @@
 // nothing has to be generated.
 //
 //	grpc server ADDRESS:PORT CERT KEY TOKEN
-//	grpc check|watch|slow|many HOST:PORT AUTHORIZATION
+//	grpc check|watch|slow|many|say HOST:PORT AUTHORIZATION
 //	grpc get URL AUTHORIZATION
 //
 // The server wants `authorization: Bearer TOKEN`, and gives back what it got in the trailer x-got. A client prints the
-// answers, then the code and message of the status.
+// answers, then the code and message of the status. `say` calls a method that gives it back in the message, in three streamed
+// ones; it sends compressed messages, and the server then does, too, and says `packed` of a long one.
 package main
 
 import (
@@ -23,9 +24,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health"
 	pb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 )
 
@@ -46,12 +49,40 @@ func allowed(ctx context.Context, token string) (metadata.MD, error) {
 	return trailer, nil
 }
 
+type packed struct{}
+
+func (packed) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (packed) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (packed) HandleConn(context.Context, stats.ConnStats)                       {}
+func (packed) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if out, ok := s.(*stats.OutPayload); ok && 10*out.WireLength < out.Length {
+		fmt.Println("packed")
+	}
+}
+
+// The service test.Say.
+var say = grpc.ServiceDesc{ServiceName: "test.Say", HandlerType: (*interface{})(nil),
+	Streams: []grpc.StreamDesc{{StreamName: "Say", ServerStreams: true, Handler: func(_ interface{}, s grpc.ServerStream) error {
+		var q pb.HealthCheckRequest
+		if err := s.RecvMsg(&q); err != nil {
+			return err
+		}
+		md, _ := metadata.FromIncomingContext(s.Context())
+		for _, size := range []int{0, 100, 100000} {
+			a := pb.HealthCheckRequest{Service: strings.Repeat("-", size) + strings.Join(md.Get("authorization"), ",")}
+			if err := s.SendMsg(&a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}}}
+
 func server(address, cert, key, token string) {
 	creds, err := credentials.NewServerTLSFromFile(cert, key)
 	must(err)
 	h := health.NewServer()
 	h.SetServingStatus("one", pb.HealthCheckResponse_SERVING)
-	s := grpc.NewServer(grpc.Creds(creds),
+	s := grpc.NewServer(grpc.Creds(creds), grpc.StatsHandler(packed{}),
 		grpc.UnaryInterceptor(func(ctx context.Context, q interface{}, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (interface{}, error) {
 			trailer, err := allowed(ctx, token)
 			grpc.SetTrailer(ctx, trailer)
@@ -79,6 +110,7 @@ func server(address, cert, key, token string) {
 			return next(srv, ss)
 		}))
 	pb.RegisterHealthServer(s, h)
+	s.RegisterService(&say, nil)
 	l, err := net.Listen("tcp", address)
 	must(err)
 	fmt.Println("ready")
@@ -105,6 +137,18 @@ func client(what, address, authorization string) {
 			fmt.Println(a.Status)
 		}
 		said(trailer, err)
+	case "say":
+		s, err := conn.NewStream(ctx, &say.Streams[0], "/test.Say/Say", grpc.UseCompressor(gzip.Name))
+		must(err)
+		must(s.SendMsg(&pb.HealthCheckRequest{Service: strings.Repeat("q", 1000)}))
+		must(s.CloseSend())
+		for err == nil {
+			var a pb.HealthCheckRequest
+			if err = s.RecvMsg(&a); err == nil {
+				fmt.Println(len(a.Service), strings.Trim(a.Service, "-"))
+			}
+		}
+		fmt.Println(err)
 	case "slow":
 		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 		defer cancel()

@@ -180,6 +180,7 @@ def grpc(lab, grpc_built):
         p = lab.agent(grpc_built, what, address, authorization, workspace="http2", env={"GODEBUG": "netdns=go+4"})
         assert p.returncode == 0, p.stderr
         return p.stdout.splitlines()
+    call.server = server
     yield call
     server.kill()
     del lab.keys["GRPC_KEY"]
@@ -188,6 +189,14 @@ def grpc(lab, grpc_built):
 def test_grpc_unary_and_trailers(lab, grpc):
     """The server has no HTTP/1.1. It gives the key back in a trailer, where it is masked."""
     assert grpc("check") == ["SERVING", "OK  Bearer " + "*" * len(lab.keys["GRPC_KEY"])]
+
+
+def test_grpc_compressed_messages(lab, grpc):
+    """Messages are compressed one by one, the key in them: it is masked there too."""
+    n = len(lab.keys["GRPC_KEY"])
+    masked = "Bearer " + "*" * n
+    assert grpc("say") == [f"{7 + n + more} {masked}" for more in (0, 100, 100000)] + ["EOF"]
+    assert grpc.server.stdout.readline() == b"packed\n"
 
 
 def test_grpc_server_streaming(grpc):

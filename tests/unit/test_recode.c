@@ -1,7 +1,7 @@
 /* recode.h: bodies packed here by zlib, or once by the brotli and zstd tools (br has no encoder in this test), taken
  * apart again whatever the pieces; cut, flipped and followed by more. */
 #include "flush.h"
-#include "recode.h"
+#include "messages.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,9 +30,17 @@ static size_t pack(enum recode_coding how, const uint8_t *p, size_t n, uint8_t *
 	return made;
 }
 
+/* "messages=CODING" first: that of the messages. */
 static void list_of(struct recode_list *l, const char *s)
 {
+	static const char messages[] = "messages=";
+	size_t n = strcspn(s, ",");
+
 	*l = (struct recode_list){0};
+	if (strncmp(s, messages, sizeof(messages) - 1) == 0) {
+		assert_int_equal(recode_list_messages(l, s + sizeof(messages) - 1, n - (sizeof(messages) - 1)), 0);
+		s += n;
+	}
 	assert_int_equal(recode_list_add(l, s, strlen(s)), 0);
 }
 
@@ -199,6 +207,96 @@ static void test_cut_and_flipped(void **state)
 	}
 }
 
+static size_t message(uint8_t *to, uint8_t flags, const void *p, size_t n)
+{
+	to[0] = flags;
+	for (int i = 0; i < 4; i++)
+		to[1 + i] = (uint8_t)(n >> (24 - 8 * i));
+	memcpy(to + 5, p, n);
+	return 5 + n;
+}
+
+/* Messages of every kind, packed and not, come out as the same ones, none of them packed. */
+static void test_messages(void **state)
+{
+	static const struct {
+		uint8_t flags;
+		size_t len;
+	} of[] = {{0, 0}, {1, 0}, {1, 1}, {0, 300}, {1, 300}, {0x80, 20}, {0x81, 20}, {3, 5000}, {0, 70000}, {1, 199000}};
+	static const size_t pieces[] = {1, 7, 4096, 16384};
+	static uint8_t want[ROOM], one[ROOM];
+	char name[32];
+	size_t i, k, n, all, plain, got;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(codings); i++) {
+		for (all = plain = k = 0; k < ARRAY_SIZE(of); k++) {
+			n = of[k].flags & 1 ? pack(codings[i].is, body, of[k].len, one) : of[k].len;
+			all += message(packed + all, of[k].flags, of[k].flags & 1 ? one : body, n);
+			plain += message(want + plain, of[k].flags & 0xfe, body, of[k].len);
+		}
+		all += message(packed + all, 1, "", 0); /* packed, and not a byte long */
+		plain += message(want + plain, 0, "", 0);
+		(void)snprintf(name, sizeof(name), "messages=%s", codings[i].name);
+		for (k = 0; k < ARRAY_SIZE(pieces); k++) {
+			size_t in = pieces[k] < FLUSH_ROOM ? pieces[k] : FLUSH_ROOM;
+
+			assert_int_equal(run(name, packed, all, in, ROOM, &got), 0);
+			assert_int_equal(got, plain);
+			assert_memory_equal(out, want, plain);
+			assert_int_equal(run(name, packed, all, 4096, pieces[k], &got), 0);
+			assert_int_equal(got, plain);
+			assert_memory_equal(out, want, plain);
+		}
+		/* A content coding around it. */
+		n = pack(RECODE_GZIP, packed, all, twice);
+		(void)snprintf(name, sizeof(name), "messages=%s, gzip", codings[i].name);
+		assert_int_equal(run(name, twice, n, 999, 16384, &got), 0);
+		assert_int_equal(got, plain);
+		assert_memory_equal(out, want, plain);
+	}
+	assert_int_equal(run("messages=br", packed, 0, 1, 1, &got), 0);
+}
+
+static void test_messages_bad(void **state)
+{
+	static const char *const bad[] = {"snappy", "", "gzip,gzip", "x"};
+	static uint8_t zeros[MESSAGES_MAX + 1], one[ROOM];
+	struct recode_list l = {0};
+	size_t n, k, got;
+
+	(void)state;
+	for (k = 0; k < ARRAY_SIZE(bad); k++)
+		assert_int_equal(recode_list_messages(&l, bad[k], strlen(bad[k])), -ENOTSUP);
+	assert_int_equal(recode_list_messages(&l, "identity", 8), 0);
+	assert_int_equal(l.count, 0);
+	list_of(&l, "messages=gzip, gzip, br, zstd");
+	assert_int_equal(l.count, 4);
+	assert_int_equal(recode_list_add(&l, "gzip", 4), -ENOTSUP);
+	n = message(packed, 1, one, pack(RECODE_GZIP, body, 300, one));
+	for (k = 1; k < n; k++)
+		assert_int_equal(run("messages=gzip", packed, k, 5, 100, &got), -EPIPE);
+	for (k = 0; k < 8 * n; k++) {
+		packed[k / 8] ^= (uint8_t)(1u << k % 8);
+		(void)run("messages=gzip", packed, n, 50, 100, &got);
+		packed[k / 8] ^= (uint8_t)(1u << k % 8);
+	}
+	/* The stream ends before its message does, or is not at its end there. */
+	n = pack(RECODE_ZSTD, body, 300, one);
+	(void)message(packed, 1, one, n - 1);
+	assert_int_equal(run("messages=zstd", packed, n + 4, 50, 100, &got), -EBADMSG);
+	n = pack(RECODE_DEFLATE, body, 300, one);
+	one[n] = 'x';
+	n = message(packed, 1, one, n + 1);
+	assert_int_equal(run("messages=deflate", packed, n, 50, 100, &got), -EBADMSG);
+	/* As long as it may be, and one byte more. */
+	n = message(packed, 1, one, pack(RECODE_GZIP, zeros, MESSAGES_MAX - 5, one));
+	assert_int_equal(run("messages=gzip", packed, n, 4096, 16384, &got), 0);
+	assert_int_equal(got, MESSAGES_MAX);
+	n = message(packed, 1, one, pack(RECODE_GZIP, zeros, MESSAGES_MAX + 1, one));
+	assert_int_equal(run("messages=gzip", packed, n, 4096, 16384, &got), -EFBIG);
+}
+
 static void test_bomb(void **state)
 {
 	auto_(recode) struct recode *r = NULL;
@@ -232,6 +330,8 @@ int main(void)
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_members_and_more),
 		cmocka_unit_test(test_cut_and_flipped),
+		cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_messages_bad),
 		cmocka_unit_test(test_bomb),
 	};
 
