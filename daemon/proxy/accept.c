@@ -15,7 +15,6 @@ struct listener {
 	uint32_t slot;
 	uint16_t gen;
 	bool deferred; /* left to another worker, and not watched */
-	bool ours;     /* nobody took what waits: one of it is ours */
 };
 
 static void accept_watch(struct proxy *p, struct listener *l)
@@ -62,7 +61,7 @@ void accept_pause(struct proxy *p, bool pause)
 
 		if (!l)
 			continue;
-		l->deferred = l->ours = false;
+		l->deferred = false;
 		if (pause)
 			loop_forget(&p->loop, l->fd);
 		else
@@ -77,28 +76,6 @@ static void accept_defer(struct proxy *p, struct listener *l)
 	if (!p->deferred)
 		p->deferred_ms = p->loop.now_ms;
 	p->deferred = true;
-}
-
-int accept_turn(struct proxy *p, uint64_t now_ms)
-{
-	bool over = now_ms - p->deferred_ms >= ACCEPT_DEFER_MS;
-	uint32_t i;
-
-	if (!p->deferred)
-		return -1;
-	if (!over && loads_ahead(p->loads, p->number))
-		return (int)(p->deferred_ms + ACCEPT_DEFER_MS - now_ms);
-	p->deferred = false;
-	for (i = 0; i < p->listeners.high; i++) {
-		struct listener *l = p->listeners.at[i].is;
-
-		if (!l || !l->deferred)
-			continue;
-		l->deferred = false;
-		l->ours = over;
-		accept_watch(p, l);
-	}
-	return -1;
 }
 
 /* Takes one connection in, or closes it. */
@@ -128,35 +105,64 @@ static void accept_one(struct proxy *p, int accepted)
 	(void)take_fd(&fd);
 }
 
-void accept_on_listener(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+/* ours: the first that waits is, whoever has fewer. */
+static void accept_some(struct proxy *p, struct listener *l, bool ours)
 {
-	struct proxy *p = ctx;
-	struct listener *l = slots_get(&p->listeners, slot, gen);
 	int fd, n;
 
-	(void)events;
-	for (n = 0; l && n < ACCEPT_MOST; n++) {
+	for (n = 0; n < ACCEPT_MOST; n++) {
 		if (p->conns.used >= p->config.max_connections) {
 			accept_pause(p, true);
 			return;
 		}
-		if (!l->ours && loads_ahead(p->loads, p->number)) {
+		if (!ours && loads_ahead(p->loads, p->number)) {
 			accept_defer(p, l);
 			return;
 		}
 		fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			l->ours = false; /* this one: the next may be the other's again */
+			ours = false;
 			accept_one(p, fd);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			accept_pause(p, true);
 		if (errno != ECONNABORTED && errno != EINTR)
-			break;
+			return;
 	}
+}
+
+void accept_on_listener(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)
+{
+	struct proxy *p = ctx;
+	struct listener *l = slots_get(&p->listeners, slot, gen);
+
+	(void)events;
 	if (l)
-		l->ours = false;
+		accept_some(p, l, false);
+}
+
+int accept_turn(struct proxy *p, uint64_t now_ms)
+{
+	bool over = now_ms - p->deferred_ms >= ACCEPT_DEFER_MS;
+	uint32_t i;
+
+	if (!p->deferred)
+		return -1;
+	if (!over && loads_ahead(p->loads, p->number))
+		return (int)(p->deferred_ms + ACCEPT_DEFER_MS - now_ms);
+	p->deferred = false;
+	for (i = 0; i < p->listeners.high && !p->paused; i++) {
+		struct listener *l = p->listeners.at[i].is;
+
+		if (!l || !l->deferred)
+			continue;
+		l->deferred = false;
+		accept_watch(p, l);
+		if (over)
+			accept_some(p, l, true);
+	}
+	return p->deferred ? ACCEPT_DEFER_MS : -1;
 }
 
 int accept_listener(void *ctx, uint32_t peer, struct rpc_msg *m)

@@ -819,8 +819,6 @@ static char *audit_text(void)
 	static char text[4 << 20];
 	ssize_t n;
 
-	/* Outcomes are written at the end of the turn that answered, and so perhaps after this answer, but before the next. */
-	sync_proxy();
 	sync_proxy();
 	n = pread(T.audit_fd, text, sizeof(text) - 1, 0);
 	text[n > 0 ? n : 0] = '\0';
@@ -833,10 +831,15 @@ static void audit_mark(void)
 	audit_at = strlen(audit_text());
 }
 
+/* Lines are written at the end of a turn, which may have answered more than one question before. */
 static void audit_has(const char *what)
 {
 	const char *text = audit_text() + audit_at;
 
+	for (int i = 0; i < 500 && !strstr(text, what); i++) {
+		usleep(10000);
+		text = audit_text() + audit_at;
+	}
 	if (!strstr(text, what))
 		fail_msg("the audit log lacks %s in:\n%s", what, text);
 }
