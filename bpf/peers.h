@@ -39,8 +39,8 @@ policy_fn int peers_same_name(const struct peers_name *a, const struct peers_nam
 	return differ == 0;
 }
 
-/* The lower eight bits of the kernel's hash of an abstract name (net/unix/af_unix.c: the internet checksum over the
- * address, folded with the socket's type); its buckets are these and a fixed number further on. */
+/* The lower eight bits of the kernel's hash of an abstract name (net/unix/af_unix.c, unix_abstract_hash(): the internet
+ * checksum over the address, folded with the socket's type). */
 policy_fn __u32 peers_hash(const struct peers_name *n, __u32 type)
 {
 	__u32 sum = 0;

@@ -30,7 +30,7 @@
 #include "exempt.h"
 
 #define CHAIN_MAX 4096 /* sockets of one bucket; who is further on is not found, and so refused */
-#define BUCKETS_HALF 256
+#define BUCKETS_ABSTRACT 256 /* buckets of sockets without a name, or with a path, stand before those of abstract names */
 
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
@@ -76,18 +76,15 @@ static long step(__u64 i, void *ctx)
 	return 1;
 }
 
+/* Only where the kernel looks. The sockets that a listener's connections end in have its name as well, stand among those
+ * without one, and were born with whoever connected. */
 static __always_inline struct sock *search(struct sock *sk, struct search *s)
 {
 	__u32 hash = peers_hash(&s->name, BPF_CORE_READ(sk, sk_type));
 	struct hlist_head *buckets = BPF_CORE_READ(sk, __sk_common.skc_net.net, unx.table.buckets);
 
-	for (__u32 half = 0; half < 2 && !s->found; half++) {
-		struct hlist_head *head = buckets + hash + half * BUCKETS_HALF;
-
-		if (bpf_probe_read_kernel(&s->node, sizeof(s->node), head))
-			break;
+	if (bpf_probe_read_kernel(&s->node, sizeof(s->node), buckets + BUCKETS_ABSTRACT + hash) == 0)
 		bpf_loop(CHAIN_MAX, step, s, 0);
-	}
 	return s->found;
 }
 

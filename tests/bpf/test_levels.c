@@ -30,6 +30,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -423,6 +424,91 @@ static void other_guard(void **state)
 }
 
 /* ---- exceptions ---- */
+
+#define CROWD 1500
+
+/* Accepts and keeps what comes, for ten seconds. */
+static int hold_all(void *arg)
+{
+	auto_close int server = listener(SOCK_STREAM, arg);
+	struct rlimit r = {2 * CROWD + 100, 2 * CROWD + 100};
+	struct pollfd p = {.fd = server, .events = POLLIN};
+
+	CHECK(server >= 0 && setrlimit(RLIMIT_NOFILE, &r) == 0);
+	for (int i = 0; i < 10000; i++)
+		if (poll(&p, 1, 1) == 1)
+			CHECK(accept4(server, NULL, NULL, SOCK_CLOEXEC) >= 0);
+	return 0;
+}
+
+/* Many connections, said to be there by a byte. */
+struct crowd {
+	struct name n;
+	int to;
+};
+
+static int crowd(void *arg)
+{
+	const struct crowd *c = arg;
+	struct rlimit r = {2 * CROWD + 100, 2 * CROWD + 100};
+
+	CHECK(setrlimit(RLIMIT_NOFILE, &r) == 0);
+	for (int i = 0; i < CROWD; i++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		CHECK(connect(fd, (const struct sockaddr *)&c->n.un, c->n.len) == 0);
+	}
+	CHECK(write(c->to, "+", 1) == 1);
+	(void)poll(NULL, 0, 10000);
+	return 0;
+}
+
+static pid_t crowd_start(int cgroup, const struct name *n)
+{
+	int there[2];
+	struct crowd c = {.n = *n};
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe2(there, O_CLOEXEC), 0);
+	c.to = there[1];
+	pid = agent_start(cgroup, true, crowd, &c);
+	close(there[1]);
+	assert_int_equal(read(there[0], &byte, 1), 1);
+	close(there[0]);
+	return pid;
+}
+
+static int reached(void *arg);
+
+/* What a listener's connections end in has its name too, and was born with whoever connected: it is not taken for the
+ * listener. Many connections from outside close an exception to nobody; many of the guard's own, made under an exception that
+ * is gone, open nothing. */
+static void connections_are_no_listeners(void **state)
+{
+	struct name n = abstract_name("agentsecrets-test-crowd", 23);
+	struct enforce_exempt one = {.key = {.kind = EG_UNIX_CGROUP, .id = t.b.guard.id}};
+	pid_t server, crowd;
+
+	(void)state;
+	if (!needs(2))
+		return;
+	server = agent_start(t.b.cgroup, true, hold_all, &n);
+	for (int i = 0; i < 1000 && dial(SOCK_STREAM, &n) != 0; i++)
+		(void)poll(NULL, 0, 5);
+	crowd = crowd_start(-1, &n);
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, &one, 1), 0);
+	assert_int_equal(agent(reached, &n), 0);
+	(void)kill(crowd, SIGKILL);
+	(void)agent_wait(crowd);
+	crowd = crowd_start(t.a.cgroup, &n);
+	assert_int_equal(enforce_exempt(t.en, t.a.guard.id, NULL, 0), 0);
+	assert_int_equal(agent(reach_stream, &n), 0);
+	(void)kill(crowd, SIGKILL);
+	(void)agent_wait(crowd);
+	(void)kill(server, SIGKILL);
+	(void)agent_wait(server);
+}
 
 static int reached(void *arg)
 {
@@ -1154,6 +1240,7 @@ static int work(void)
 		cmocka_unit_test(absent),        cmocka_unit_test(inside),
 		cmocka_unit_test(below),         cmocka_unit_test(other_guard),
 		cmocka_unit_test(exempt_cgroup), cmocka_unit_test(exempt_socket),
+		cmocka_unit_test(connections_are_no_listeners),
 		cmocka_unit_test(paired),        cmocka_unit_test(flipping),
 		cmocka_unit_test(closed_guard),  cmocka_unit_test(nscd),
 		cmocka_unit_test(families),      cmocka_unit_test(foreign),
