@@ -23,6 +23,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -144,6 +145,8 @@ class Suite:
 
     def up(self):
         lab = self.net
+        # What the agent starts as an ordinary user, who may not come to where this was built.
+        self.escape, self.cli = (str(shutil.copy2(p, lab.dir)) for p in (PROGRAM, lab_module.BUILD / "agentsecrets"))
         self.frames_file = lab.private / "frames"
         with open(self.frames_file, "wb") as f:
             lab.spawn("net", [str(PROGRAM), "watch"], stdout=f)
@@ -189,16 +192,16 @@ class Suite:
         name, kind = MODES[mode], MODES[mode].split("-")[0]
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if name.endswith("user") else []
         workspace = "ordinary" if user else "demo"
-        into = {"control": [], "attach": [str(PROGRAM), "await", str(self.gate), "--"], "run": [str(lab_module.BUILD / "agentsecrets"), "run", "--workspace", workspace, "--"],
-                "wall": [str(PROGRAM), "enter", str(self.daemon.control), workspace, "--"]}[kind]
+        into = {"control": [], "attach": [self.escape, "await", str(self.gate), "--"], "run": [self.cli, "run", "--workspace", workspace, "--"],
+                "wall": [self.escape, "enter", str(self.daemon.control), workspace, "--"]}[kind]
         options = {"mode": mode, "random": self.random, "dev": "up0", "dir": self.dir, "bpffs": self.daemon.config["bpffs"],
                    "cgroup": cgroup2_mount(), "wait": WAIT, "helper": self.helper[0], "outbox": self.helper[1]}
-        return (self.net.nsenter("pod") + user + [str(PROGRAM), "before", str(mode), "--"] + into
-                + [str(PROGRAM), "try"] + [f"{k}={v}" for k, v in options.items()] + ways)
+        return (self.net.nsenter("pod") + user + [self.escape, "before", str(mode), "--"] + into
+                + [self.escape, "try"] + [f"{k}={v}" for k, v in options.items()] + ways)
 
     def start(self, ns, *argv, user=False, **kw):
         """A process of the unguarded side that says `ready` first."""
-        argv = (["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if user else []) + [str(PROGRAM), *argv]
+        argv = (["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if user else []) + [self.escape, *argv]
         p = self.net.spawn(ns, argv, stdout=subprocess.PIPE, **kw)
         first = p.stdout.readline().decode().split()
         if first[:1] != ["ready"]:

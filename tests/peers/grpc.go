@@ -4,6 +4,7 @@
 //	grpc server ADDRESS:PORT CERT KEY TOKEN
 //	grpc check|watch|slow|many|say HOST:PORT AUTHORIZATION
 //	grpc get URL AUTHORIZATION
+//	grpc only ADDRESS:PORT CERT KEY
 //
 // The server wants `authorization: Bearer TOKEN`, and gives back what it got in the trailer x-got. A client prints the
 // answers, then the code and message of the status. `say` calls a method that gives it back in the message, in three streamed
@@ -12,6 +13,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -194,10 +196,49 @@ func get(url, authorization string) {
 	fmt.Printf("%s %d %s", a.Proto, a.StatusCode, body)
 }
 
+// An HTTP/2 server that refuses to speak anything else, in the handshake. POST /sum: an early hint, the method and how long the
+// body was, and that in a trailer again. POST /early: an answer after the first bytes of the body, and no more is read.
+func only(address, cert, key string) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	must(err)
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { // Go puts up with "http/1.1" otherwise
+		for _, name := range hello.SupportedProtos {
+			if name == "h2" {
+				return nil, nil
+			}
+		}
+		none := config.Clone()
+		none.NextProtos = []string{"none"}
+		return none, nil
+	}
+	l, err := tls.Listen("tcp", address, config)
+	must(err)
+	s := http.Server{TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/early" {
+			_, _ = r.Body.Read(make([]byte, 1))
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			_, _ = w.Write([]byte("too much"))
+			return
+		}
+		n, err := io.Copy(io.Discard, r.Body)
+		must(err)
+		w.Header().Set("Link", "</a>")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Trailer", "X-Sum")
+		fmt.Fprint(w, r.Method, " ", n)
+		w.Header().Set("X-Sum", fmt.Sprint(n))
+	})}
+	fmt.Println("ready")
+	must(s.Serve(l))
+}
+
 func main() {
 	switch a := os.Args[1:]; a[0] {
 	case "server":
 		server(a[1], a[2], a[3], a[4])
+	case "only":
+		only(a[1], a[2], a[3])
 	case "get":
 		get(a[1], a[2])
 	default:
