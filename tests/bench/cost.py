@@ -17,7 +17,7 @@ HEAPS = [
     ("TLS: handshakes", r"tls_handshake|tls_accept|leaf_\w+"),
     ("TLS: write, and the kernel's TCP below", r"tls_write|tls_finish"),
     ("TLS: read, and the kernel's TCP below", r"tls_read|tls_pending"),
-    ("redaction", r"redact_\w+|skim_\w+|sieve_\w+|recode_\w+"),
+    ("redaction", r"redact_\w+|skim_\w+|sieve_\w+|recode_\w+|messages_\w+"),
     ("judging: rules, references, foreign values", r"judge_\w+|route_\w+|ref_\w+|inject_\w+|prints_\w+|foreign_\w+|literal_\w+"),
     ("HTTP/2: frames and streams", r"nghttp2_\w+|h2_\w+|h2text_\w+"),
     ("HTTP/1: parsing and writing", r"http1_\w+|exchange_write_head|relay_\w*head\w*|body_\w+"),

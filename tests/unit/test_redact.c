@@ -228,6 +228,19 @@ static size_t ref_break(const struct ref *r, size_t at)
 	return at - from;
 }
 
+/* May character k be the one with these six bits, for all that the value says. */
+static bool ref_may_be(const uint8_t *v, size_t len, size_t shift, size_t k, unsigned int six)
+{
+	for (size_t b = 0; b < 6; b++) {
+		size_t bit = k * 6 + b;
+
+		if (bit >= shift * 8 && bit < (shift + len) * 8 &&
+		    (six >> (5 - b) & 1) != (v[(bit - shift * 8) / 8] >> (7 - bit % 8) & 1u))
+			return false;
+	}
+	return true;
+}
+
 /* Character k of the text's base64 when `shift` bytes stand before the value; -1 where it is not all the value's,
  * then *low and *high bits of it are. */
 static size_t ref_base64(const struct ref *r, size_t at, const uint8_t *v, size_t len, size_t shift,
@@ -236,6 +249,7 @@ static size_t ref_base64(const struct ref *r, size_t at, const uint8_t *v, size_
 	static const char alphabet[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t first = shift * 8 / 6, last = ((shift + len) * 8 - 1) / 6, k, used;
+	bool marks = false, escaped = false;
 
 	for (k = first + skip; k <= last; k++) {
 		const char *in;
@@ -249,6 +263,13 @@ static size_t ref_base64(const struct ref *r, size_t at, const uint8_t *v, size_
 		in = c > 0 && c < 128 ? strchr(alphabet, (int)c) : NULL;
 		if (!in)
 			return 0;
+		/* A beginning is looked for as encoders write it: they escape a mark, and no letter or digit. */
+		if (k < first + skip + 3 && !escaped) {
+			marks |= ref_may_be(v, len, shift, k, 62) || ref_may_be(v, len, shift, k, 63);
+			escaped = used > 1;
+			if (escaped && !marks)
+				return 0;
+		}
 		for (b = 0; b < 6; b++) {
 			size_t bit = k * 6 + b;
 
