@@ -304,6 +304,24 @@ void h2back_event(struct h2backs *p, uint32_t slot, uint16_t gen, uint32_t event
 	h2back_settle(b);
 }
 
+static void h2back_end(struct h2back *b)
+{
+	h2_goaway(b->h, false);
+	h2back_write(b);
+	h2back_free(b);
+}
+
+void h2backs_forget(struct h2backs *p, uint64_t guard)
+{
+	struct h2back *b, *next;
+
+	for (b = p->first; b; b = next) {
+		next = b->next;
+		if (b->idle_since_ms && b->key.guard == guard)
+			h2back_end(b);
+	}
+}
+
 int h2backs_sweep(struct h2backs *p, uint64_t now_ms)
 {
 	struct h2back *b, *next;
@@ -314,9 +332,7 @@ int h2backs_sweep(struct h2backs *p, uint64_t now_ms)
 		if (b->idle_since_ms == 0)
 			continue;
 		if (now_ms - b->idle_since_ms >= UPSTREAM_IDLE_MS) {
-			h2_goaway(b->h, false);
-			h2back_write(b);
-			h2back_free(b);
+			h2back_end(b);
 			continue;
 		}
 		until = UPSTREAM_IDLE_MS - (now_ms - b->idle_since_ms);

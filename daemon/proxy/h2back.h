@@ -35,6 +35,8 @@ bool h2back_alive(const struct side *side);
 bool h2back_used(const struct h2back *b); /* has carried a request before */
 
 void h2back_event(struct h2backs *p, uint32_t slot, uint16_t gen, uint32_t events);
+/* Ends the idle ones of a guard. */
+void h2backs_forget(struct h2backs *p, uint64_t guard);
 /* Ends idle ones. The longest wait until the next call, -1: for ever. */
 int h2backs_sweep(struct h2backs *p, uint64_t now_ms);
 

@@ -282,6 +282,8 @@ static int boss_guard_gone(void *ctx, uint32_t peer, struct rpc_msg *m)
 		proxy_reset_guard(p, g, true);
 		proxy_reset_guard(p, g, false);
 	}
+	if (p->upstreams)
+		upstreams_forget(p->upstreams, gone->guard);
 	return 0;
 }
 

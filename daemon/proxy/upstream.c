@@ -542,11 +542,12 @@ void upstream_park(struct upstream *u)
 	struct upstreams *p = u->pool;
 	struct upstream **at = &p->bucket[upstream_hash(&u->key) % UPSTREAM_BUCKETS];
 
-	if (u->side.via || p->idle_count >= UPSTREAM_IDLE_MAX || tls_pending(u->side.tls) || u->side.hung_up ||
-	    side_arm(&u->side, p->loop, true) < 0) {
+	if (u->side.via || tls_pending(u->side.tls) || u->side.hung_up || side_arm(&u->side, p->loop, true) < 0) {
 		upstream_drop(u);
 		return;
 	}
+	if (p->idle_count >= UPSTREAM_IDLE_MAX)
+		upstream_drop(p->idle.first); /* the one that has waited longest */
 	upstream_keep_session(p, &u->key, u->side.tls);
 	buf_done(&u->side.in);
 	buf_done(&u->side.out);
@@ -612,6 +613,18 @@ void upstream_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t e
 void upstream_http2_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint32_t events)
 {
 	h2back_event(p->shared, slot, gen, events);
+}
+
+void upstreams_forget(struct upstreams *p, uint64_t guard)
+{
+	struct upstream *u, *next;
+
+	for (u = p->idle.first; u; u = next) {
+		next = u->next;
+		if (u->key.guard == guard)
+			upstream_drop(u);
+	}
+	h2backs_forget(p->shared, guard);
 }
 
 int upstreams_sweep(struct upstreams *p, uint64_t now_ms)

@@ -117,6 +117,8 @@ void upstream_http2_event(struct upstreams *p, uint32_t slot, uint16_t gen, uint
 
 bool upstream_same(const struct upstream_key *a, const struct upstream_key *b);
 uint32_t upstream_hash(const struct upstream_key *k);
+/* A guard is gone: its idle connections are ended. */
+void upstreams_forget(struct upstreams *p, uint64_t guard);
 /* Next addresses, ends of idle ones. The longest wait until the next call, -1: for ever. */
 int upstreams_sweep(struct upstreams *p, uint64_t now_ms);
 

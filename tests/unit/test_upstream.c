@@ -207,6 +207,46 @@ static void test_idle_ends(void **state)
 	upstream_drop(u);
 }
 
+/* When there is no room for one more idle connection the oldest goes: who is at work now finds its own again. A guard that is
+ * gone leaves none. */
+static void test_no_room_for_idle_ones(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), i;
+	static struct upstream *all[UPSTREAM_IDLE_MAX + 10];
+	socklen_t alen = sizeof(a);
+	struct upstream_key k;
+
+	(void)state;
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener, UPSTREAM_IDLE_MAX + 10), 0); /* nobody accepts them */
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &alen), 0);
+	k = key_of(false, ntohs(a.sin_port));
+	for (i = 0; i < UPSTREAM_IDLE_MAX + 10; i++) {
+		k.guard = i < 10 ? 1 : 2;
+		all[i] = dial(&k, "127.0.0.1", NULL);
+		run(all[i], 5000);
+		assert_int_equal(all[i]->state, UPSTREAM_BUSY);
+	}
+	for (i = 0; i < UPSTREAM_IDLE_MAX + 10; i++)
+		upstream_park(all[i]);
+	k.guard = 1;
+	assert_null(upstream_take(T.pool, &k, &T.calls, on_change));
+	k.guard = 2;
+	for (i = 0; i < UPSTREAM_IDLE_MAX; i++)
+		assert_non_null(all[i] = upstream_take(T.pool, &k, &T.calls, on_change));
+	assert_null(upstream_take(T.pool, &k, &T.calls, on_change));
+	for (i = 0; i < UPSTREAM_IDLE_MAX; i++)
+		upstream_park(all[i]);
+	upstreams_forget(T.pool, 1);
+	assert_non_null(all[0] = upstream_take(T.pool, &k, &T.calls, on_change));
+	upstreams_forget(T.pool, 2); /* the one at work ends with its request */
+	assert_true(upstream_alive(all[0]));
+	upstream_drop(all[0]);
+	assert_null(upstream_take(T.pool, &k, &T.calls, on_change));
+	close(listener);
+}
+
 static void test_refused(void **state)
 {
 	struct upstream_key k = key_of(true, T.port);
@@ -317,7 +357,7 @@ static int setup(void **state)
 	assert_int_equal(pthread_create(&T.thread, NULL, serve, NULL), 0);
 	assert_int_equal(loop_init(&T.loop, NULL, turn), 0);
 	loop_on(&T.loop, KIND, on_event);
-	assert_int_equal(upstreams_new(&T.loop, KIND, KIND + 1, T.tls, &dues, 64, &T.pool), 0);
+	assert_int_equal(upstreams_new(&T.loop, KIND, KIND + 1, T.tls, &dues, 2 * UPSTREAM_IDLE_MAX, &T.pool), 0);
 	return 0;
 }
 
@@ -336,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),	     cmocka_unit_test(test_idle_ends), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_no_room_for_idle_ones),
 		cmocka_unit_test(test_next_address), cmocka_unit_test(test_dropped),
 	};
 
