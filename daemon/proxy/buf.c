@@ -6,10 +6,7 @@
 
 #define BUF_SPARE_MAX 32
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) /* which must see each use after free */
+#ifdef BUF_SANITIZED
 static uint8_t *buf_block(size_t cap)
 {
 	return malloc(cap);

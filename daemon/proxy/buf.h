@@ -12,6 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Whoever keeps blocks for later use keeps none then: the address sanitizer must see each use after free. */
+#if defined(__SANITIZE_ADDRESS__)
+#define BUF_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BUF_SANITIZED 1
+#endif
+#endif
+
 #define BUF_UNIT 16384 /* first size, and a TLS record's most */
 
 struct buf {

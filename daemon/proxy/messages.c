@@ -3,7 +3,9 @@
  */
 #include "messages.h"
 
-#include <assert.h>
+#include "rd.h"
+#include "wr.h"
+
 #include <string.h>
 
 #define MESSAGES_HEAD  5
@@ -84,13 +86,14 @@ static int messages_grow(struct messages *m)
 static int messages_begin(struct messages *m)
 {
 	const struct recode_list one = {.count = 1, .of = {m->coding}};
+	struct rd r = rd_of(m->head + 1, MESSAGES_HEAD - 1);
 	bool coded = m->head[0] & MESSAGES_CODED;
 	int rc = messages_grow(m);
 
 	if (rc < 0)
 		return rc;
 	m->head[0] &= (uint8_t)~MESSAGES_CODED;
-	m->left = (uint32_t)m->head[1] << 24 | (uint32_t)m->head[2] << 16 | (uint32_t)m->head[3] << 8 | m->head[4];
+	m->left = rd_u32(&r);
 	m->head_len = 0;
 	memcpy(m->text, m->head, MESSAGES_HEAD);
 	m->len = MESSAGES_HEAD;
@@ -103,6 +106,7 @@ static int messages_decode(struct messages *m, const uint8_t *in, size_t *len)
 {
 	size_t n = *len < m->left ? *len : m->left, used, made = 0;
 	int rc = m->len == m->cap ? messages_grow(m) : 0;
+	struct wr w;
 
 	*len = 0;
 	if (rc == 0)
@@ -117,8 +121,8 @@ static int messages_decode(struct messages *m, const uint8_t *in, size_t *len)
 	if (!recode_complete(m->inner))
 		return -EBADMSG;
 	m->inner = recode_free(m->inner);
-	for (int i = 0; i < 4; i++)
-		m->text[1 + i] = (uint8_t)((m->len - MESSAGES_HEAD) >> (24 - 8 * i));
+	w = wr_of(m->text + 1, MESSAGES_HEAD - 1);
+	wr_u32(&w, (uint32_t)(m->len - MESSAGES_HEAD));
 	m->ready = true;
 	return 0;
 }

@@ -4,6 +4,8 @@
  */
 #include "tlsbio.h"
 
+#include "buf.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
@@ -13,10 +15,7 @@
 
 /* ---- memory ---- */
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) /* which must see each use after free */
+#ifdef BUF_SANITIZED
 void tlsbio_memory(void)
 {
 }

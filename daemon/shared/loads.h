@@ -2,7 +2,7 @@
  *
  * The workers share their listeners. Without this whoever is awake takes what comes, and of eight long downloads one
  * worker gets all. What stands here decides who takes the next connection and nothing else: a wrong number costs
- * accept_defer's wait (accept.h), never a connection. Each worker writes its own number.
+ * a wait of ACCEPT_DEFER_MS (accept.h), never a connection. Each worker writes its own number.
  */
 #ifndef LOADS_H
 #define LOADS_H
