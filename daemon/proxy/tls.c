@@ -38,7 +38,8 @@ struct tls {
 	SSL *ssl; /* NULL: plain */
 	int fd;
 	bool server, failed;
-	char *name; /* server: what the agent asked for */
+	enum tls_offer offer; /* server */
+	char *name;	      /* server: what the agent asked for */
 	SSL_SESSION *session;
 	bool certified; /* client: has what the upstream asked for */
 	const char *why;
@@ -48,7 +49,7 @@ struct tls {
 OWN_CLEANUP(X509, X509, X509_free)
 OWN_CLEANUP(BIO, BIO, BIO_free)
 
-/* For ALPN; the first is preferred, and agents are offered both. */
+/* For ALPN; the first is preferred. */
 static const unsigned char tls_protocols[] = {2, 'h', '2', 8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
 #define TLS_HTTP1_ONLY 3 /* where http/1.1 alone begins */
 
@@ -57,12 +58,18 @@ static const unsigned char tls_protocols[] = {2, 'h', '2', 8, 'h', 't', 't', 'p'
 static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		       const unsigned char *in, unsigned int in_len, void *arg)
 {
-	(void)ssl;
+	const struct tls *t = SSL_get_app_data(ssl);
+	unsigned int skip = t->offer == TLS_OFFER_HTTP1 ? TLS_HTTP1_ONLY : 0;
+
 	(void)arg;
-	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls_protocols,
-				  sizeof(tls_protocols), in, in_len) != OPENSSL_NPN_NEGOTIATED)
-		return SSL_TLSEXT_ERR_ALERT_FATAL;
-	return SSL_TLSEXT_ERR_OK;
+	for (;; skip = 0) {
+		if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls_protocols + skip,
+					  (unsigned int)sizeof(tls_protocols) - skip, in,
+					  in_len) == OPENSSL_NPN_NEGOTIATED)
+			return SSL_TLSEXT_ERR_OK;
+		if (skip == 0)
+			return SSL_TLSEXT_ERR_ALERT_FATAL;
+	}
 }
 
 static int tls_on_name(SSL *ssl, int *alert, void *arg)
@@ -237,7 +244,7 @@ static int tls_new(SSL_CTX *role, int fd, struct tls **ret)
 }
 
 int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const char *name, uint64_t guard,
-	       struct tls **ret)
+	       enum tls_offer offer, struct tls **ret)
 {
 	uint8_t bound[sizeof(guard) + 256] = {0}, id[SHA256_DIGEST_LENGTH];
 	auto_(tls) struct tls *t = NULL;
@@ -253,6 +260,7 @@ int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const cha
 	memcpy(bound + sizeof(guard), name, len);
 	SHA256(bound, sizeof(guard) + len, id);
 	t->server = true;
+	t->offer = offer;
 	t->name = strdup(name);
 	if (!t->name || SSL_set_session_id_context(t->ssl, id, sizeof(id)) != 1 ||
 	    SSL_use_certificate(t->ssl, leaf->x) != 1 || SSL_use_PrivateKey(t->ssl, c->leaf_key) != 1)

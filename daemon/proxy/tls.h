@@ -48,11 +48,12 @@ struct tls_session *tls_session_free(struct tls_session *s);
 /* ---- one side ---- */
 struct tls;
 int tls_plain(int fd, struct tls **ret) must_check;
-/* Server towards an agent that asked for `name`; both are bound into its session tickets. */
-int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const char *name, uint64_t guard,
-	       struct tls **ret) must_check;
-/* Which versions of HTTP are offered to an upstream (ALPN). */
+/* Which versions of HTTP are offered (ALPN). */
 enum tls_offer { TLS_OFFER_HTTP1 = 0, TLS_OFFER_HTTP2 /* and HTTP/1.1 */ };
+/* Server towards an agent that asked for `name`; both are bound into its session tickets. With TLS_OFFER_HTTP1, HTTP/2
+ * is spoken only with who has nothing else. */
+int tls_accept(struct tls_ctx *c, int fd, const struct tls_cert *leaf, const char *name, uint64_t guard,
+	       enum tls_offer offer, struct tls **ret) must_check;
 /* Client towards `host`, a name or an address. session: to be resumed, may be NULL; stays the caller's. */
 int tls_connect(struct tls_ctx *c, int fd, const char *host, enum tls_offer offer, const struct tls_session *session,
 		struct tls **ret) must_check;

@@ -428,10 +428,14 @@ class Lab:
             input = input.encode()
         if input is None and "stdin" not in kw:
             kw["stdin"] = subprocess.DEVNULL
-        p = subprocess.run(self.argv(args, ns, uid), input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=self.cli_env(daemon, env), timeout=timeout, check=False, cwd=self.home, **kw)
-        p.stdout, p.stderr = p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
-        return p
+        with subprocess.Popen(self.argv(args, ns, uid), stdin=kw.pop("stdin", subprocess.PIPE), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=self.cli_env(daemon, env), cwd=self.home, process_group=0, **kw) as p:
+            try:
+                out, err = p.communicate(input, timeout=timeout)
+            except BaseException:  # with the command that it runs: else the guard stays, and every test behind it meets it
+                os.killpg(p.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(p.args, p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def cli_start(self, *args, daemon=None, **kw):
         """The same, in the background."""

@@ -113,6 +113,12 @@ def test_git_clone_and_push(world):
     assert world.keys["GIT_TOKEN"] not in kept
 
 
+def test_git_is_not_offered_http2(world):
+    """A push of git hangs over HTTP/2 now and then, with libcurl 7.88: it reads on behind the end of what it sends."""
+    p = git(world, "ls-remote", "https://github.com/owner/repo.git", env={"GIT_TRACE_CURL": "1"})
+    assert "HTTP/1.1 200" in p.stderr and "HTTP/2" not in p.stderr, p.stderr
+
+
 def test_git_credentials_in_the_url(world):
     git(world, "ls-remote", "https://x-access-token:agentsecrets%3A%2F%2FGIT_TOKEN@github.com/owner/repo.git")
 

@@ -22,7 +22,8 @@ static struct {
 	EVP_PKEY *ca_key, *key, *leaf_key;
 	X509 *ca;
 	struct tls_cert *leaf;
-} T;
+	enum tls_offer offer; /* to agents */
+} T = { .offer = TLS_OFFER_HTTP2 };
 
 static X509 *cert(const char *name, EVP_PKEY *key, long from, long to)
 {
@@ -227,7 +228,7 @@ static enum tls_io accept_from(SSL_CTX *ctx, const char *sni, const char *expect
 			       struct tls **ret, SSL **ret_peer, int fd[2])
 {
 	pair_of(fd);
-	assert_int_equal(tls_accept(T.ctx, fd[0], T.leaf, expected, guard, ret), 0);
+	assert_int_equal(tls_accept(T.ctx, fd[0], T.leaf, expected, guard, T.offer, ret), 0);
 	*ret_peer = peer_of(ctx, fd[1], false);
 	if (sni)
 		SSL_set_tlsext_host_name(*ret_peer, sni);
@@ -281,6 +282,16 @@ static void test_agent_refusals(void **state)
 	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
 	assert_true(tls_http2(t));
 	done(t, peer, fd);
+	/* HTTP/1.1 for who is better off with it, but HTTP/2 for who has nothing else. */
+	T.offer = TLS_OFFER_HTTP1;
+	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
+	assert_false(tls_http2(t));
+	done(t, peer, fd);
+	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x02h2", 3);
+	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
+	assert_true(tls_http2(t));
+	done(t, peer, fd);
+	T.offer = TLS_OFFER_HTTP2;
 	SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)"\x08http/1.1", 9);
 	assert_int_equal(accept_from(ctx, NAME, NAME, 1, NULL, &t, &peer, fd), TLS_OK);
 	assert_false(tls_http2(t));
@@ -355,7 +366,7 @@ static void test_garbage(void **state)
 			junk[k] = (uint8_t)((i + 1) * (k + 7) * 2654435761u >> 9);
 		memcpy(junk, "\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03", i % 12);
 		pair_of(fd);
-		assert_int_equal(tls_accept(T.ctx, fd[0], T.leaf, NAME, 1, &t), 0);
+		assert_int_equal(tls_accept(T.ctx, fd[0], T.leaf, NAME, 1, TLS_OFFER_HTTP2, &t), 0);
 		assert_int_equal(send(fd[1], junk, sizeof(junk), 0), sizeof(junk));
 		shutdown(fd[1], SHUT_WR);
 		assert_int_equal(tls_handshake(t), TLS_FAIL);
