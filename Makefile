@@ -35,7 +35,7 @@ LIBS_CLI := -ljansson -lsodium -lseccomp
 # its own folder and of shared/, and no others: the proxy could not ask the vault for a thing if it wanted to.
 PROCESSES := parent keeper resolver proxy
 DAEMON_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*/*.c))
-CLI_USES := http1 http1_chunked http1_meaning http1_url hello kind template err log fdio rules rulesform rulesedit rulesdoc reason audit origin sign
+CLI_USES := http1 http1_chunked http1_meaning http1_url hello kind template err log fdio rules rulesform rulesedit rulesdoc reason audit_verify origin sign
 CLI_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c)) $(patsubst %,$(B)/daemon/shared/%.o,$(CLI_USES))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPFTESTS := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))

@@ -65,6 +65,7 @@ int cmd_cgroup_detach(struct cli *c);
 int cmd_status(struct cli *c);
 int cmd_log(struct cli *c);
 int cmd_log_verify(struct cli *c);
+int cmd_log_rotate(struct cli *c);
 int cmd_doctor(struct cli *c);
 int cmd_version(struct cli *c);
 

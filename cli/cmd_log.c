@@ -1,4 +1,4 @@
-/* cmd_log.c: `agentsecrets log` and `log verify`. The daemon hands over the open file; all else happens here. */
+/* cmd_log.c: `agentsecrets log`, `log verify` and `log rotate`. The daemon hands over the open file; all else happens here. */
 #include "audit.h"
 #include "cli.h"
 #include "client.h"
@@ -6,6 +6,7 @@
 #include "show.h"
 #include "typed.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +24,13 @@ static int open_log(const struct cli *c, int *ret, struct err *e)
 	if (!rc && *ret < 0)
 		return err_set(e, -EPROTO, "agentsecretsd sent no file");
 	return rc;
+}
+
+/* What `log rotate` kept. */
+static int open_kept(const char *path, int *ret, struct err *e)
+{
+	*ret = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret < 0 ? err_set(e, -errno, "cannot open %s: %s", path, strerror(errno)) : 0;
 }
 
 struct wanted {
@@ -123,7 +131,10 @@ int cmd_log(struct cli *c)
 
 	if (what(c, &w, &e))
 		return cli_usage(c, "%s", e.text);
-	if (open_log(c, &fd, &e) || to_skip(fd, &w, &at, &skip, &e) || print_from(c, fd, &w, at, skip, &e))
+	if (w.follow && args_value(&c->args, 'O'))
+		return cli_usage(c, "--follow goes with the log itself: nothing comes into an older file");
+	if ((args_value(&c->args, 'O') ? open_kept(args_value(&c->args, 'O'), &fd, &e) : open_log(c, &fd, &e)) ||
+	    to_skip(fd, &w, &at, &skip, &e) || print_from(c, fd, &w, at, skip, &e))
 		return cli_fail(&e);
 	return show_end();
 }
@@ -184,6 +195,7 @@ static int walk(int fd, struct audit_verify *v, uint64_t *lines, struct err *e)
 {
 	struct log_lines l;
 	const char *line;
+	uint64_t before = *lines;
 	size_t len = 0;
 	int rc = log_lines_open(&l, fd, 0, e);
 
@@ -192,7 +204,7 @@ static int walk(int fd, struct audit_verify *v, uint64_t *lines, struct err *e)
 	while ((rc = next_whole(&l, &line, &len, e)) > 0) {
 		rc = audit_verify_line(v, line, len, e);
 		if (rc) {
-			rc = err_in(e, rc, "line %llu of the file", (unsigned long long)*lines + 1);
+			rc = err_in(e, rc, "line %llu of the file", (unsigned long long)(*lines - before + 1));
 			break;
 		}
 		++*lines;
@@ -241,6 +253,17 @@ static int report(const struct cli *c, uint64_t lines, size_t writers, size_t el
 	return show_json(out);
 }
 
+static int walk_kept(const char *path, struct audit_verify *v, uint64_t *lines, struct err *e)
+{
+	auto_close int fd = -1;
+	int rc = open_kept(path, &fd, e);
+
+	if (rc)
+		return rc;
+	rc = walk(fd, v, lines, e);
+	return rc ? err_in(e, rc, "%s", path) : 0;
+}
+
 int cmd_log_verify(struct cli *c)
 {
 	struct asked q = {.c = c};
@@ -253,8 +276,11 @@ int cmd_log_verify(struct cli *c)
 
 	v = audit_verify_new(key_of, &q);
 	rc = v ? ask_heads(c, v, &e) : err_set(&e, -ENOMEM, "out of memory");
+	/* The log is opened before older files are read: nothing of it can become an older file in between. */
 	if (!rc)
 		rc = open_log(c, &fd, &e);
+	for (size_t i = 0; !rc && i < c->args.rest_count; i++)
+		rc = walk_kept(c->args.rest[i], v, &lines, &e);
 	if (!rc)
 		rc = walk(fd, v, &lines, &e);
 	if (!rc)
@@ -263,4 +289,19 @@ int cmd_log_verify(struct cli *c)
 	if (rc && q.e.text[0])
 		return cli_fail(&q.e);
 	return rc ? cli_fail(&e) : report(c, lines, q.writers, elsewhere);
+}
+
+/* ---- rotate ---- */
+
+int cmd_log_rotate(struct cli *c)
+{
+	auto_json json_t *a = NULL;
+	struct err e = {""};
+
+	if (client_call(c, client_request(c, "log.rotate", false), -1, &a, NULL, &e))
+		return cli_fail(&e);
+	if (c->json)
+		return show_json(a);
+	(void)printf("%s\n", client_text(a, "kept"));
+	return show_end();
 }

@@ -42,17 +42,35 @@ static int heads_say(struct parent *p, const char *name, const char *epoch, uint
 	return n > 0 ? parent_audit(p, &en) : 0;
 }
 
-void heads_ended(struct parent *p, struct proc *c)
+/* The chain that c had is n lines long, at least. */
+static void heads_of(struct parent *p, struct proc *c, uint64_t n)
 {
 	char name[16], epoch[AUDIT_EPOCH_HEX + 1];
 
-	if (c->role != PROC_PROXY || !p->audit)
-		return;
 	(void)snprintf(name, sizeof(name), "proxy%u", c->number);
 	sign_hex(c->audit_epoch, sizeof(c->audit_epoch), epoch);
-	if (heads_say(p, name, epoch, c->stats.audit_lines) < 0)
+	if (heads_say(p, name, epoch, n) < 0)
 		log_error("how far %s came is not in the audit log", name);
 	c->stats.audit_lines = 0;
+	p->heads_sum = 0;
+}
+
+void heads_ended(struct parent *p, struct proc *c)
+{
+	if (c->role == PROC_PROXY && p->audit)
+		heads_of(p, c, c->stats.audit_lines);
+}
+
+void heads_renewed(struct parent *p, struct proc *c, const struct rpc_audit_renewed *r)
+{
+	heads_of(p, c, r->ended);
+	memcpy(c->audit_epoch, r->epoch, sizeof(c->audit_epoch));
+}
+
+int heads_renewed_own(struct parent *p, const char *epoch, uint64_t n)
+{
+	p->heads_sum = 0;
+	return heads_say(p, "parent", epoch, n);
 }
 
 /* "name epoch number": into the log. */

@@ -21,6 +21,10 @@
 int heads_open(struct parent *p, struct err *e) must_check;
 /* A proxy has ended, and was this far at least. */
 void heads_ended(struct parent *p, struct proc *c);
+/* It goes on in another file, with another chain. */
+void heads_renewed(struct parent *p, struct proc *c, const struct rpc_audit_renewed *r);
+/* The parent's own chain was this long, and another has begun. */
+int heads_renewed_own(struct parent *p, const char *epoch, uint64_t n) must_check;
 /* Asks and remembers, now and then. */
 void heads_turn(struct parent *p, uint64_t now_ms);
 /* Remembers what is known now. */

@@ -4,13 +4,10 @@
  */
 #include "ops_in.h"
 
-#include "heads.h"
 #include "jdoc.h"
 #include "proc.h"
 #include "workspaces.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 enum ops_right {
@@ -53,57 +50,6 @@ int ops_audit(struct ops *o, const char *workspace, const char *detail)
 		return err_set(o->e, -EIO,
 			       "the audit log %s cannot be written; nothing was changed",
 			       o->p->cfg.audit_log);
-	return 0;
-}
-
-/* ---- the log ---- */
-
-static int ops_log_open(struct ops *o)
-{
-	auto_close int fd = open(o->p->cfg.audit_log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		return err_set(o->e, -errno, "cannot open %s: %s", o->p->cfg.audit_log,
-			       strerror(errno));
-	ops_set(o, "path", json_string(o->p->cfg.audit_log));
-	*o->fd_out = take_fd(&fd);
-	return 0;
-}
-
-static int ops_log_key(struct ops *o)
-{
-	const char *writer = NULL, *epoch = NULL;
-	struct rpc_audit_key key = {0};
-	auto_free char *bytes = NULL;
-	char hex[65];
-	int rc = jdoc_str(o->in, "writer", &writer, o->e);
-
-	if (rc == 0)
-		rc = jdoc_str(o->in, "epoch", &epoch, o->e);
-	if (rc < 0)
-		return rc;
-	if (!writer || !*writer || strlen(writer) >= sizeof(key.writer) || !epoch ||
-	    sign_unhex(epoch, strlen(epoch), key.epoch, sizeof(key.epoch)) < 0)
-		return err_set(o->e, -EINVAL,
-			       "log.key needs a writer and its epoch, 32 hex digits");
-	(void)snprintf(key.writer, sizeof(key.writer), "%s", writer);
-	rc = proc_ask(o->p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, 32, &bytes, NULL, o->e);
-	if (rc < 0)
-		return rc;
-	sign_hex(bytes, 32, hex);
-	explicit_bzero(bytes, 32);
-	ops_set(o, "key", json_string(hex));
-	explicit_bzero(hex, sizeof(hex));
-	return 0;
-}
-
-static int ops_log_heads(struct ops *o)
-{
-	json_t *list = heads_list(o->p);
-
-	if (!list)
-		return ops_oom(o);
-	ops_set(o, "heads", list);
 	return 0;
 }
 
@@ -167,6 +113,7 @@ static const struct ops_row ops_rows[] = {
 	{"log.open", OPS_ROOT, false, true, {NULL}, ops_log_open},
 	{"log.heads", OPS_ROOT, false, true, {NULL}, ops_log_heads},
 	{"log.key", OPS_ROOT, false, true, {"writer", "epoch"}, ops_log_key},
+	{"log.rotate", OPS_ROOT, false, true, {NULL}, ops_log_rotate},
 };
 
 static const struct ops_row *ops_find(const char *op)

@@ -41,6 +41,12 @@ int ops_allowlist_remove(struct ops *o) must_check;
 int ops_allowlist_list(struct ops *o) must_check;
 int ops_allowlist_verify(struct ops *o) must_check;
 
+/* ops_log.c */
+int ops_log_open(struct ops *o) must_check;
+int ops_log_key(struct ops *o) must_check;
+int ops_log_heads(struct ops *o) must_check;
+int ops_log_rotate(struct ops *o) must_check;
+
 /* ops_unix.c */
 int ops_unix_add(struct ops *o) must_check;
 int ops_unix_remove(struct ops *o) must_check;

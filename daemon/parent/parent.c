@@ -50,18 +50,12 @@ int parent_audit(struct parent *p, const struct audit_entry *en)
 
 static int parent_audit_open(struct parent *p, struct err *e)
 {
-	struct rpc_audit_key key = {.writer = "parent"};
-	auto_free char *bytes = NULL;
+	struct rpc_audit_key key;
 	auto_close int fd = -1;
-	int rc;
+	int rc = proc_audit_key(p, NULL, &key, e);
 
-	if (getrandom(key.epoch, sizeof(key.epoch), 0) != sizeof(key.epoch))
-		return err_set(e, -EIO, "no randomness");
-	rc = proc_ask(p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, sizeof(key.key), &bytes, NULL, e);
 	if (rc < 0)
 		return rc;
-	memcpy(key.key, bytes, sizeof(key.key));
-	explicit_bzero(bytes, sizeof(key.key));
 	fd = open(p->cfg.audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		explicit_bzero(&key, sizeof(key));

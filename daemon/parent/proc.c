@@ -228,22 +228,38 @@ static int proc_resolver_start(struct parent *p, struct err *e)
 	return rc < 0 ? rc : proc_go(p, c, e);
 }
 
+int proc_audit_key(struct parent *p, const struct proc *c, struct rpc_audit_key *key, struct err *e)
+{
+	auto_free char *bytes = NULL;
+	char name[24] = "parent";
+	int rc;
+
+	memset(key, 0, sizeof(*key));
+	if (c)
+		proc_name(c, name);
+	(void)snprintf(key->writer, sizeof(key->writer), "%.15s", name);
+	if (getrandom(key->epoch, sizeof(key->epoch), 0) != sizeof(key->epoch))
+		return err_set(e, -EIO, "no randomness");
+	rc = proc_ask(p, RPC_AUDIT_DERIVE, key, sizeof(*key), -1, sizeof(key->key), &bytes, NULL, e);
+	if (rc < 0)
+		return rc;
+	memcpy(key->key, bytes, sizeof(key->key));
+	explicit_bzero(bytes, sizeof(key->key));
+	return 0;
+}
+
 static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 {
-	struct rpc_audit_key key = {0};
-	auto_free char *bytes = NULL;
+	struct rpc_audit_key key;
 	char name[24];
 	int rc = proc_spawn(p, c, e);
 
 	if (rc < 0)
 		return rc;
 	proc_name(c, name);
-	(void)snprintf(key.writer, sizeof(key.writer), "%.15s", name);
-	if (getrandom(key.epoch, sizeof(key.epoch), 0) != sizeof(key.epoch))
-		return err_set(e, -EIO, "no randomness");
+	rc = proc_audit_key(p, c, &key, e);
 	memcpy(c->audit_epoch, key.epoch, sizeof(key.epoch));
 	c->stats.audit_lines = 0;
-	rc = proc_ask(p, RPC_AUDIT_DERIVE, &key, sizeof(key), -1, sizeof(key.key), &bytes, NULL, e);
 	if (rc == 0)
 		rc = proc_wire_file(c, RPC_WIRE_AUDIT, p->cfg.audit_log,
 				    O_WRONLY | O_APPEND | O_CREAT, e);
@@ -253,12 +269,9 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.ca_file, O_RDONLY, e);
 	if (rc == 0 && p->cfg.extra_ca_file[0])
 		rc = proc_wire_file(c, RPC_WIRE_CA_FILE, p->cfg.extra_ca_file, O_RDONLY, e);
-	if (rc < 0)
-		return rc;
-	memcpy(key.key, bytes, sizeof(key.key));
-	rc = rpc_send(c->boss.fd, RPC_AUDIT_KEY, 0, &key, sizeof(key), NULL, 0, -1);
+	if (rc == 0)
+		rc = rpc_send(c->boss.fd, RPC_AUDIT_KEY, 0, &key, sizeof(key), NULL, 0, -1);
 	explicit_bzero(&key, sizeof(key));
-	explicit_bzero(bytes, sizeof(key.key));
 	if (rc == 0)
 		rc = proc_join(c, proc_of(p, PROC_KEEPER), RPC_WIRE_KEEPER, e);
 	if (rc == 0)

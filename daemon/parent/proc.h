@@ -32,9 +32,13 @@ int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int f
  * does not take it is ended: it would work on old rules. */
 void proc_tell(struct parent *p, uint16_t op, const void *body, size_t size, int fd,
 	       bool with_keeper);
-/* To the resolver or the proxies alone. */
+/* To one alone; to the resolver or the proxies alone. */
+void proc_tell_one(struct parent *p, struct proc *c, uint16_t op, const void *body, size_t size, int fd);
 void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body,
 		    size_t size, int fd);
+
+/* A new chain of the audit log's: for a proxy, or (c NULL) for the parent. To be wiped by the caller. */
+int proc_audit_key(struct parent *p, const struct proc *c, struct rpc_audit_key *key, struct err *e) must_check;
 
 /* The holder: keep a descriptor, drop one or a family of them. */
 void proc_hold(struct parent *p, const char *key, int fd);

@@ -119,7 +119,7 @@ int proc_ask(struct parent *p, uint16_t op, const void *body, size_t size, int f
 	return rc;
 }
 
-static void proc_tell_one(struct proc *c, uint16_t op, uint32_t id, const void *body, size_t size, int fd)
+static void proc_send(struct proc *c, uint16_t op, uint32_t id, const void *body, size_t size, int fd)
 {
 	int rc;
 
@@ -130,6 +130,12 @@ static void proc_tell_one(struct proc *c, uint16_t op, uint32_t id, const void *
 		proc_lost(c, rc);
 }
 
+void proc_tell_one(struct parent *p, struct proc *c, uint16_t op, const void *body, size_t size, int fd)
+{
+	proc_send(c, op, 0, body, size, fd);
+	p->told = true;
+}
+
 void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const void *body,
 		    size_t size, int fd)
 {
@@ -137,7 +143,7 @@ void proc_tell_role(struct parent *p, enum proc_role role, uint16_t op, const vo
 
 	for (i = 0; i < p->proc_count; i++)
 		if (p->procs[i].role == role)
-			proc_tell_one(&p->procs[i], op, 0, body, size, fd);
+			proc_send(&p->procs[i], op, 0, body, size, fd);
 	p->told |= op != RPC_STATS_ASK;
 }
 
@@ -165,7 +171,7 @@ bool proc_stats(struct parent *p)
 	if (++serial == 0)
 		serial = 1;
 	for (i = PROC_KEEPER; i < p->proc_count; i++)
-		proc_tell_one(&p->procs[i], RPC_STATS_ASK, serial, NULL, 0, -1);
+		proc_send(&p->procs[i], RPC_STATS_ASK, serial, NULL, 0, -1);
 	while (owed && loop_now_ms() < end) {
 		struct pollfd pfd[PROC_MAX];
 

@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "guards.h"
+#include "heads.h"
 #include "log.h"
 #include "origin.h"
 #include "workspaces.h"
@@ -91,6 +92,17 @@ int proc_took_stats(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+static int proc_audit_renewed(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	const struct rpc_audit_renewed *r = m->body;
+	struct parent *p = ctx;
+
+	if (p->procs[peer].role != PROC_PROXY)
+		return -EPROTO;
+	heads_renewed(p, &p->procs[peer], r);
+	return 0;
+}
+
 int proc_command_run(void *ctx, uint32_t peer, struct rpc_msg *m)
 {
 	const struct rpc_command_run *q = m->body;
@@ -108,6 +120,7 @@ static const struct rpc_row proc_rows[] = {
 	{RPC_READY, 0, 0, 0, proc_ready},
 	{RPC_LEASE, sizeof(struct rpc_lease), 0, 0, proc_lease},
 	{RPC_STATS, sizeof(struct rpc_stats), 0, 0, proc_took_stats},
+	{RPC_AUDIT_RENEWED, sizeof(struct rpc_audit_renewed), 0, 0, proc_audit_renewed},
 };
 
 void proc_on_boss(void *ctx, uint32_t slot, uint16_t gen, uint32_t events)

@@ -179,6 +179,23 @@ static int boss_audit_key(void *ctx, uint32_t peer, struct rpc_msg *m)
 	return 0;
 }
 
+static int boss_audit_renew(void *ctx, uint32_t peer, struct rpc_msg *m)
+{
+	struct proxy *p = ctx;
+	struct rpc_audit_key key;
+	struct rpc_audit_renewed done = {0};
+	int rc;
+
+	(void)peer;
+	memcpy(&key, m->body, sizeof(key));
+	memcpy(done.epoch, key.epoch, sizeof(done.epoch));
+	rc = p->audit ? audit_renew(p->audit, m->fd, &key, &done.ended) : -EPROTO;
+	explicit_bzero(&key, sizeof(key));
+	if (rc < 0)
+		return rc;
+	return rpc_send(p->boss.fd, RPC_AUDIT_RENEWED, 0, &done, sizeof(done), NULL, 0, -1);
+}
+
 /* What may live long ends, if the rules of now do not open it. */
 static void proxy_judge_again(struct proxy *p)
 {
@@ -390,6 +407,7 @@ static const struct rpc_row boss_rows[] = {
 	{RPC_CONFIG, sizeof(struct config), 0, RPC_ONCE, boss_config},
 	{RPC_WIRE, sizeof(struct rpc_wire), 0, RPC_FD, boss_wire},
 	{RPC_AUDIT_KEY, sizeof(struct rpc_audit_key), 0, RPC_ONCE, boss_audit_key},
+	{RPC_AUDIT_RENEW, sizeof(struct rpc_audit_key), 0, RPC_FD, boss_audit_renew},
 	{RPC_LISTENER, sizeof(struct rpc_listener), 0, RPC_FD, accept_listener},
 	{RPC_LISTENER_GONE, sizeof(struct rpc_listener), 0, 0, accept_listener_gone},
 	{RPC_WORKSPACE, sizeof(struct rpc_workspace), 0, RPC_FD, boss_workspace},

@@ -1,33 +1,17 @@
 /* audit.c: see audit.h. Lines are written straight into the batch's buffer by a bounded JSON writer: each
  * field has a most in bytes of output, and the sum of them all, with every key, is under AUDIT_LINE_MAX,
  * so that no input makes a line that does not fit. A line's mac is made over the bytes as they lie there.
- *
- *	mac(n) || k(n+1) = BLAKE2b-512(key k(n); mac(n-1) || line up to `,"mac"`)	mac(0) = 32 zero bytes
- *
- * Half of the hash is published, the other half is the next line's key: a keyed BLAKE2b is a pseudo-random
- * function, so who knows one half learns nothing of the other, nor of k(n), which is forgotten.
- *
- * The verifier reads a line from its end, where the fields are ours and of fixed form; what stands before
- * them, strings chosen by clients among it, cannot be mistaken for them. What a chain cannot show is that its last lines
- * are missing: head lines of another chain, and whoever asked the writers, say how far it must come (heads.h).
  */
-#include "audit.h"
-
+#include "audit_in.h"
 #include "origin.h"
 #include "wr.h"
 
 #include <assert.h>
-#include <sodium.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
-#define AUDIT_BUF        65536
-#define AUDIT_KEY_LEN    32
-#define AUDIT_MAC_LEN    32
-#define AUDIT_EPOCH_LEN  16
-#define AUDIT_WRITER_MAX 16 /* with NUL */
-#define AUDIT_CHAINS_MAX (1u << 20)
+#define AUDIT_BUF 65536
 
 /* Most bytes of output of each string, between its quotes. */
 #define AUDIT_NAME_OUT   64 /* workspace, method, scheme */
@@ -62,37 +46,6 @@ struct audit {
 	size_t len;
 	uint8_t buf[AUDIT_BUF];
 };
-
-/* ---- the chain ---- */
-
-/* The mac of a line, and the key moved on. */
-static void audit_step(uint8_t key[AUDIT_KEY_LEN], uint8_t mac[AUDIT_MAC_LEN], const void *line,
-		       size_t len)
-{
-	crypto_generichash_state st;
-	uint8_t both[AUDIT_MAC_LEN + AUDIT_KEY_LEN];
-
-	(void)crypto_generichash_init(&st, key, AUDIT_KEY_LEN, sizeof(both));
-	(void)crypto_generichash_update(&st, mac, AUDIT_MAC_LEN);
-	(void)crypto_generichash_update(&st, line, len);
-	(void)crypto_generichash_final(&st, both, sizeof(both));
-	memcpy(mac, both, AUDIT_MAC_LEN);
-	memcpy(key, both + AUDIT_MAC_LEN, AUDIT_KEY_LEN);
-	sodium_memzero(both, sizeof(both));
-	sodium_memzero(&st, sizeof(st));
-}
-
-static bool audit_writer_ok(const char *w, size_t len)
-{
-	size_t i;
-
-	if (len == 0 || len >= AUDIT_WRITER_MAX)
-		return false;
-	for (i = 0; i < len; i++)
-		if (!(w[i] >= 'a' && w[i] <= 'z') && !(w[i] >= '0' && w[i] <= '9') && w[i] != '-')
-			return false;
-	return true;
-}
 
 /* ---- writing JSON ---- */
 
@@ -476,11 +429,6 @@ uint64_t audit_recorded(const struct audit *a, char epoch_hex[AUDIT_EPOCH_HEX + 
 	return a->recorded;
 }
 
-bool audit_writer(const char *name)
-{
-	return audit_writer_ok(name, strnlen(name, AUDIT_WRITER_MAX));
-}
-
 int audit_wait_ms(const struct audit *a, uint64_t now_ms)
 {
 	uint64_t due = a->unsynced_ms + AUDIT_SYNC_MS;
@@ -490,10 +438,21 @@ int audit_wait_ms(const struct audit *a, uint64_t now_ms)
 	return due > now_ms ? (int)(due - now_ms) : 0;
 }
 
+/* The first line of a chain. */
+static int audit_begin(struct audit *a, const struct rpc_audit_key *key)
+{
+	struct audit_entry start = {.kind = AUDIT_START, .pid = (uint32_t)getpid()};
+
+	a->n = a->recorded = 0;
+	memset(a->mac, 0, sizeof(a->mac));
+	memcpy(a->key, key->key, sizeof(a->key));
+	(void)sodium_bin2hex(a->epoch, sizeof(a->epoch), key->epoch, sizeof(key->epoch));
+	return audit_add(a, &start, audit_clock(CLOCK_REALTIME));
+}
+
 int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sync,
 	      struct audit **ret)
 {
-	struct audit_entry start = {.kind = AUDIT_START, .pid = (uint32_t)getpid()};
 	auto_close int owned = fd;
 	struct audit *a;
 	size_t n = strnlen(key->writer, sizeof(key->writer));
@@ -508,16 +467,36 @@ int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sy
 		return -ENOMEM;
 	a->sync = sync;
 	memcpy(a->writer, key->writer, n);
-	memcpy(a->key, key->key, sizeof(a->key));
-	(void)sodium_bin2hex(a->epoch, sizeof(a->epoch), key->epoch, sizeof(key->epoch));
 	a->fd = take_fd(&owned);
-	rc = audit_add(a, &start, audit_clock(CLOCK_REALTIME));
+	rc = audit_begin(a, key);
 	if (rc < 0) {
 		a = audit_free(a);
 		return rc;
 	}
 	*ret = a;
 	return 0;
+}
+
+int audit_renew(struct audit *a, int fd, const struct rpc_audit_key *key, uint64_t *ret_n)
+{
+	int rc = audit_flush(a);
+
+	if (rc == 0 && strncmp(a->writer, key->writer, sizeof(a->writer)) != 0)
+		return -EINVAL;
+	if (rc == 0 && (a->unsynced || a->asked) && fdatasync(a->fd) < 0)
+		rc = -errno;
+	/* The number stays, and so does who syncs it. */
+	if (rc == 0 && dup3(fd, a->fd, O_CLOEXEC) < 0)
+		rc = -errno;
+	if (rc == 0) {
+		*ret_n = a->recorded;
+		a->unsynced = false;
+		rc = audit_begin(a, key);
+	}
+	if (rc == 0)
+		rc = audit_flush(a);
+	a->failed |= rc < 0;
+	return rc;
 }
 
 struct audit *audit_free(struct audit *a)
@@ -531,297 +510,4 @@ struct audit *audit_free(struct audit *a)
 	sodium_memzero(a->key, sizeof(a->key));
 	free(a);
 	return NULL;
-}
-
-/* ---- verification ---- */
-
-struct audit_chain {
-	char writer[AUDIT_WRITER_MAX];
-	uint8_t epoch[AUDIT_EPOCH_LEN];
-	uint8_t key[AUDIT_KEY_LEN];
-	uint8_t mac[AUDIT_MAC_LEN];
-	uint64_t n; /* of the last line that was good */
-	bool broken;
-};
-
-/* How far a chain must come. */
-struct audit_need {
-	char writer[AUDIT_WRITER_MAX];
-	uint8_t epoch[AUDIT_EPOCH_LEN];
-	uint64_t n;
-	bool here; /* it must be in this log */
-};
-
-struct audit_verify {
-	audit_key_fn *fn;
-	void *ctx;
-	struct audit_chain *chains;
-	size_t count, room;
-	struct audit_need *needs;
-	size_t need_count, need_room;
-};
-
-/* What stands at a line's end. */
-struct audit_tail {
-	char writer[AUDIT_WRITER_MAX];
-	uint8_t epoch[AUDIT_EPOCH_LEN];
-	uint8_t mac[AUDIT_MAC_LEN];
-	uint64_t n;
-	size_t covered; /* bytes that the mac is over */
-	struct audit_need head; /* n 0: it is no head line */
-};
-
-struct audit_verify *audit_verify_new(audit_key_fn *fn, void *ctx)
-{
-	struct audit_verify *v = sodium_init() < 0 ? NULL : calloc(1, sizeof(*v));
-
-	if (v) {
-		v->fn = fn;
-		v->ctx = ctx;
-	}
-	return v;
-}
-
-struct audit_verify *audit_verify_free(struct audit_verify *v)
-{
-	if (!v)
-		return NULL;
-	if (v->chains)
-		sodium_memzero(v->chains, v->room * sizeof(*v->chains));
-	free(v->chains);
-	free(v->needs);
-	free(v);
-	return NULL;
-}
-
-/* Takes `want` off the end of line[0..*len). */
-static bool audit_back(const char *line, size_t *len, const char *want)
-{
-	size_t n = strlen(want);
-
-	if (*len < n || memcmp(line + *len - n, want, n) != 0)
-		return false;
-	*len -= n;
-	return true;
-}
-
-/* Takes lower-case hex off the end: the one form we write. */
-static bool audit_back_hex(const char *line, size_t *len, uint8_t *out, size_t bytes)
-{
-	char again[2 * AUDIT_MAC_LEN + 1];
-	size_t got = 0;
-
-	if (*len < 2 * bytes ||
-	    sodium_hex2bin(out, bytes, line + *len - 2 * bytes, 2 * bytes, NULL, &got, NULL) != 0 ||
-	    got != bytes)
-		return false;
-	(void)sodium_bin2hex(again, sizeof(again), out, bytes);
-	if (memcmp(again, line + *len - 2 * bytes, 2 * bytes) != 0)
-		return false;
-	*len -= 2 * bytes;
-	return true;
-}
-
-/* Takes a decimal number off the end. */
-static bool audit_back_number(const char *line, size_t *len, uint64_t *ret)
-{
-	uint64_t v = 0;
-	size_t at = *len, i;
-
-	while (at > 0 && line[at - 1] >= '0' && line[at - 1] <= '9')
-		at--;
-	if (at == *len || *len - at > 19)
-		return false;
-	for (i = at; i < *len; i++)
-		v = v * 10 + (uint64_t)(line[i] - '0');
-	*len = at;
-	*ret = v;
-	return true;
-}
-
-static bool audit_back_writer(const char *line, size_t *len, char out[AUDIT_WRITER_MAX])
-{
-	size_t at = *len;
-
-	while (at > 0 && line[at - 1] != '"')
-		at--;
-	if (!audit_writer_ok(line + at, *len - at))
-		return false;
-	memcpy(out, line + at, *len - at);
-	out[*len - at] = '\0';
-	*len = at;
-	return true;
-}
-
-/* What a head line says. */
-static void audit_head_parse(const char *line, size_t len, struct audit_need *need)
-{
-	struct audit_need h = {0};
-
-	if (audit_back_number(line, &len, &h.n) && audit_back(line, &len, "\",\"of_n\":") &&
-	    audit_back_hex(line, &len, h.epoch, sizeof(h.epoch)) && audit_back(line, &len, "\",\"of_e\":\"") &&
-	    audit_back_writer(line, &len, h.writer) && audit_back(line, &len, ",\"of\":\""))
-		*need = h;
-}
-
-static bool audit_tail_parse(const char *line, size_t len, struct audit_tail *t)
-{
-	if (len > AUDIT_LINE_MAX || memchr(line, '\n', len) || !audit_back(line, &len, "\"}") ||
-	    !audit_back_hex(line, &len, t->mac, sizeof(t->mac)) ||
-	    !audit_back(line, &len, ",\"mac\":\""))
-		return false;
-	t->covered = len;
-	if (!audit_back_number(line, &len, &t->n) || !audit_back(line, &len, "\",\"n\":") ||
-	    !audit_back_hex(line, &len, t->epoch, sizeof(t->epoch)) ||
-	    !audit_back(line, &len, "\",\"e\":\"") || !audit_back_writer(line, &len, t->writer) ||
-	    !audit_back(line, &len, ",\"w\":\""))
-		return false;
-	audit_head_parse(line, len, &t->head);
-	return true;
-}
-
-/* The chain of a line, from the newest back: those that still grow are the last ones. */
-static struct audit_chain *audit_chain_find(struct audit_verify *v, const char *writer, const uint8_t epoch[AUDIT_EPOCH_LEN])
-{
-	size_t i;
-
-	for (i = v->count; i-- > 0;)
-		if (memcmp(v->chains[i].epoch, epoch, AUDIT_EPOCH_LEN) == 0 && strcmp(v->chains[i].writer, writer) == 0)
-			return &v->chains[i];
-	return NULL;
-}
-
-static int audit_need_add(struct audit_verify *v, const struct audit_need *need)
-{
-	size_t room = v->need_room ? 2 * v->need_room : 16;
-	struct audit_need *more;
-
-	if (v->need_count == v->need_room) {
-		more = reallocarray(v->needs, room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		v->needs = more;
-		v->need_room = room;
-	}
-	v->needs[v->need_count++] = *need;
-	return 0;
-}
-
-static int audit_chain_room(struct audit_verify *v)
-{
-	size_t room = v->room ? 2 * v->room : 16;
-	struct audit_chain *more;
-
-	if (v->count < v->room)
-		return 0;
-	if (room > AUDIT_CHAINS_MAX)
-		return -E2BIG;
-	more = calloc(room, sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	if (v->chains) {
-		memcpy(more, v->chains, v->count * sizeof(*more));
-		sodium_memzero(v->chains, v->room * sizeof(*more));
-	}
-	free(v->chains);
-	v->chains = more;
-	v->room = room;
-	return 0;
-}
-
-/* A chain that was not seen yet; its key comes from whoever knows it. */
-static int audit_chain_add(struct audit_verify *v, const struct audit_tail *t,
-			   struct audit_chain **ret, struct err *e)
-{
-	struct audit_chain *c;
-	int rc = audit_chain_room(v);
-
-	if (rc < 0)
-		return err_set(e, rc, "too many writers in this log");
-	c = &v->chains[v->count];
-	*c = (struct audit_chain){0};
-	memcpy(c->writer, t->writer, sizeof(c->writer));
-	memcpy(c->epoch, t->epoch, sizeof(c->epoch));
-	rc = v->fn(v->ctx, c->writer, c->epoch, c->key);
-	if (rc < 0)
-		return err_set(e, rc, "cannot get the key of writer %s: %s", t->writer,
-			       strerror(-rc));
-	v->count++;
-	*ret = c;
-	return 0;
-}
-
-static int audit_order_error(const struct audit_chain *c, const struct audit_tail *t, struct err *e)
-{
-	unsigned long long n = t->n, want = c->n + 1;
-
-	if (t->n <= c->n)
-		return err_set(e, -EBADMSG,
-			       "%s line %llu comes after line %llu: it was repeated or moved",
-			       t->writer, n, want - 1);
-	if (want == n - 1)
-		return err_set(e, -EBADMSG, "%s line %llu is missing before line %llu", t->writer,
-			       want, n);
-	return err_set(e, -EBADMSG, "%s lines %llu to %llu are missing before line %llu", t->writer,
-		       want, n - 1, n);
-}
-
-int audit_verify_line(struct audit_verify *v, const char *line, size_t len, struct err *e)
-{
-	struct audit_chain *c;
-	struct audit_tail t = {0};
-	int rc;
-
-	if (!audit_tail_parse(line, len, &t))
-		return err_set(e, -EBADMSG, "a line that no writer of this log made");
-	c = audit_chain_find(v, t.writer, t.epoch);
-	if (!c) {
-		rc = audit_chain_add(v, &t, &c, e);
-		if (rc < 0)
-			return rc;
-	}
-	if (c->broken)
-		return err_set(e, -EBADMSG, "%s line %llu follows one that does not verify",
-			       t.writer, (unsigned long long)t.n);
-	c->broken = true; /* until this line has earned the contrary */
-	if (t.n != c->n + 1)
-		return audit_order_error(c, &t, e);
-	audit_step(c->key, c->mac, line, t.covered);
-	if (sodium_memcmp(c->mac, t.mac, sizeof(t.mac)) != 0)
-		return err_set(e, -EBADMSG, "%s line %llu was changed", t.writer,
-			       (unsigned long long)t.n);
-	c->n = t.n;
-	c->broken = false;
-	if (t.head.n > 0 && audit_need_add(v, &t.head) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	return 0;
-}
-
-int audit_verify_need(struct audit_verify *v, const char *writer, const uint8_t epoch[16], uint64_t n)
-{
-	struct audit_need need = {.n = n, .here = true};
-
-	if (!audit_writer(writer))
-		return -EINVAL;
-	memcpy(need.writer, writer, strlen(writer));
-	memcpy(need.epoch, epoch, sizeof(need.epoch));
-	return n > 0 ? audit_need_add(v, &need) : 0;
-}
-
-int audit_verify_end(struct audit_verify *v, size_t *ret_elsewhere, struct err *e)
-{
-	size_t i;
-
-	*ret_elsewhere = 0;
-	for (i = 0; i < v->need_count; i++) {
-		const struct audit_need *need = &v->needs[i];
-		const struct audit_chain *c = audit_chain_find(v, need->writer, need->epoch);
-
-		if (!c && !need->here)
-			++*ret_elsewhere;
-		else if (!c || c->n < need->n)
-			return err_set(e, -EBADMSG, "the log ends at %s line %llu, and there were %llu at least: its end is missing",
-				       need->writer, c ? (unsigned long long)c->n : 0ULL, (unsigned long long)need->n);
-	}
-	return 0;
 }

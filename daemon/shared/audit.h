@@ -1,7 +1,7 @@
 /* audit.h: the audit log: one JSON object per line, one write(2) per batch, a keyed chain per writer.
  *
  * Every process that decides writes for itself to the same O_APPEND file. A writer's lines carry
- * "w" (writer), "e" (epoch: random per start), "n" (1, 2, 3 …) and, last, "mac": keyed BLAKE2b-256 over
+ * "w" (writer), "e" (epoch: random per start and per file), "n" (1, 2, 3 …) and, last, "mac": keyed BLAKE2b-256 over
  * the previous line's mac and all bytes of this line before `,"mac"`. The key moves forward with each
  * line (audit.c says how) and the old one is wiped, so a process that is taken over cannot
  * rewrite what it wrote before. The first key is derived by the keeper from (writer, epoch), so that
@@ -30,7 +30,7 @@ enum audit_kind { AUDIT_DECISION = 1, AUDIT_OUTCOME, AUDIT_KERNEL, AUDIT_ADMIN, 
  * not UTF-8 become \ufffd; a string over its limit is cut and ends in "…". Slices need not end in NUL. */
 struct audit_entry {
 	enum audit_kind kind;
-	uint64_t id;		 /* ties an outcome to its decision; unique within (writer, epoch) */
+	uint64_t id;		 /* ties an outcome to its decision; one writer gives it once, from its start to its end */
 	uint64_t guard;
 	const char *workspace;
 	uint32_t pid;
@@ -75,6 +75,10 @@ struct audit;
  * line ("kind":"start") into the buffer. -EINVAL for a writer's name that is not [a-z0-9-]. */
 int audit_new(int fd, const struct rpc_audit_key *key, enum config_audit_sync sync, struct audit **ret) must_check;
 struct audit *audit_free(struct audit *a); /* flushes; wipes the key */
+/* Goes on in another file, with another chain: what was added is on the disk in the old one, whose last line was number
+ * *ret_n; the new chain's first line is recorded. fd stays the caller's. -EINVAL: a key of another writer, and nothing was
+ * done; any other error is sticky, as a failed write's. */
+int audit_renew(struct audit *a, int fd, const struct rpc_audit_key *key, uint64_t *ret_n) must_check;
 
 /* Adds a line to the buffer (flushing when it is nearly full). now_ns: CLOCK_REALTIME. -EIO sticky
  * after a failed write: nothing more is allowed to happen until it is mended. */

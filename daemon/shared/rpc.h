@@ -49,10 +49,12 @@ enum rpc_op {
 	RPC_SECRET_CHANGED, /* struct rpc_secret_ref: drop what was cached of it; no name: of all */
 	RPC_AUDIT_KEY,      /* struct rpc_audit_key: to every process that writes the audit log */
 	RPC_GO,             /* empty: drop what is left, lock, serve */
+	RPC_AUDIT_RENEW,    /* struct rpc_audit_key + fd of the file to go on in; answered by RPC_AUDIT_RENEWED */
 	/* child → parent */
 	RPC_READY = 20, /* empty: sandbox is up, serving */
 	RPC_LEASE,      /* struct rpc_lease (resolver); with an id: answered by RPC_LEASED */
 	RPC_STATS,      /* struct rpc_stats: answer to RPC_STATS_ASK */
+	RPC_AUDIT_RENEWED, /* struct rpc_audit_renewed */
 	/* parent ↔ keeper: administration, one at a time, answered by RPC_ADMIN_DONE */
 	RPC_STATS_ASK = 30, /* empty; every child answers RPC_STATS */
 	RPC_VAULT_INIT, /* struct rpc_admin + fd of a new key file: make vault, signing key, CA, audit key;
@@ -190,8 +192,13 @@ struct rpc_secret_ref {
 
 struct rpc_audit_key {
 	char writer[16];   /* "proxy0", "parent", … */
-	uint8_t epoch[16]; /* random, per start of the writer */
+	uint8_t epoch[16]; /* random, per start of the writer and per file */
 	uint8_t key[32];
+};
+
+struct rpc_audit_renewed {
+	uint8_t epoch[16]; /* of the chain that has begun */
+	uint64_t ended;	   /* number of the last line of the one before */
 };
 
 struct rpc_admin {

@@ -84,6 +84,7 @@ static const struct sandbox_call sandbox_calls[] = {
 	{SCMP_SYS(fstat), K | R | P, "size of a memfd"},
 	{SCMP_SYS(newfstatat), K | R | P, "fstat, as newer libcs call it"},
 	{SCMP_SYS(fdatasync), P, "audit lines"},
+	{SCMP_SYS(dup3), P, "they go on in another file"},
 	{SCMP_SYS(fsync), K, "the vault is replaced in whole"},
 	{SCMP_SYS(openat), K, "the vault, in its own directory: its user owns nothing else"},
 	{SCMP_SYS(openat2), K, "files below a mounted directory"},

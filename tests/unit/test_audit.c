@@ -20,13 +20,18 @@
 static const struct rpc_audit_key first = {
 	.writer = "proxy0", .epoch = {1, 2, 3}, .key = {9, 9, 9}};
 
+static const struct rpc_audit_key second = {
+	.writer = "proxy0", .epoch = {4, 5, 6}, .key = {8, 8, 8}};
+
 static int find_key(void *ctx, const char *writer, const uint8_t epoch[16], uint8_t key[32])
 {
+	const struct rpc_audit_key *k = memcmp(epoch, second.epoch, 16) == 0 ? &second : &first;
+
 	(void)ctx;
-	if (memcmp(epoch, first.epoch, 16) != 0 ||
+	if (memcmp(epoch, k->epoch, 16) != 0 ||
 	    (strcmp(writer, "proxy0") != 0 && strcmp(writer, "parent") != 0))
 		return -ENOENT;
-	memcpy(key, first.key, 32);
+	memcpy(key, k->key, 32);
 	return 0;
 }
 
@@ -824,6 +829,49 @@ static void test_missing_end(void **state)
 	close(fd);
 }
 
+static void test_renewed(void **state)
+{
+	struct rpc_audit_key other = second;
+	struct audit_entry en = decision();
+	int fd[2] = {log_fd(), log_fd()}, closed = fcntl(fd[0], F_DUPFD_CLOEXEC, 3);
+	struct audit *a = open_log(fd[0], "proxy0", CONFIG_SYNC_INTERVAL);
+	char *p, epoch[AUDIT_EPOCH_HEX + 1];
+	uint64_t n = 99;
+	struct err e;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(audit_add(a, &en, NOW), 0); /* is in the buffer, and belongs to the old file */
+	/* A key of another writer's: nothing is done. */
+	other.writer[5] = '1';
+	assert_int_equal(audit_renew(a, fd[1], &other, &n), -EINVAL);
+	assert_int_equal(lseek(fd[1], 0, SEEK_END), 0);
+	assert_int_equal(audit_add(a, &en, NOW), 0);
+	assert_int_equal(audit_renew(a, fd[1], &second, &n), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(audit_recorded(a, epoch), 1);
+	assert_string_equal(epoch, "04050600000000000000000000000000");
+	assert_int_equal(audit_add(a, &en, NOW), 0);
+	assert_int_equal(audit_flush(a), 0);
+	p = slurp(fd[0], &len);
+	assert_int_equal(verify(p, len, &e), 0);
+	assert_null(strstr(p, "\"n\":4"));
+	free(p);
+	/* The other one stands alone. */
+	p = slurp(fd[1], &len);
+	assert_int_equal(verify(p, len, &e), 0);
+	assert_non_null(strstr(p, "\"kind\":\"start\""));
+	assert_non_null(strstr(p, "\"n\":2"));
+	free(p);
+	/* A file that cannot be: nothing goes on. */
+	close(closed);
+	assert_int_equal(audit_renew(a, closed, &second, &n), -EBADF);
+	assert_int_equal(audit_add(a, &en, NOW), -EIO);
+	audit_free(a);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -835,7 +883,7 @@ int main(void)
 		cmocka_unit_test(test_synced_elsewhere),
 		cmocka_unit_test(test_closed),      cmocka_unit_test(test_sync),
 		cmocka_unit_test(test_writers),     cmocka_unit_test(test_chain),
-		cmocka_unit_test(test_missing_end),
+		cmocka_unit_test(test_missing_end), cmocka_unit_test(test_renewed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
