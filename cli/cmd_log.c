@@ -302,6 +302,9 @@ int cmd_log_rotate(struct cli *c)
 		return cli_fail(&e);
 	if (c->json)
 		return show_json(a);
-	(void)printf("%s\n", client_text(a, "kept"));
+	if (json_object_get(a, "kept"))
+		(void)printf("%s\n", client_text(a, "kept"));
+	else
+		(void)fprintf(stderr, "agentsecrets: the file so far had been moved away already; nothing is written to it any more\n");
 	return show_end();
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 int ops_log_open(struct ops *o)
 {
@@ -130,11 +131,14 @@ static int ops_rotation_swap(struct ops *o, struct ops_rotation *r)
 	const char *path = o->p->cfg.audit_log;
 	int rc;
 
-	if (link(path, r->kept) < 0)
+	if (link(path, r->kept) < 0 && errno != ENOENT)
 		return err_set(o->e, -errno, "cannot keep the file so far as %s: %s", r->kept, strerror(errno));
+	if (access(r->kept, F_OK) < 0)
+		r->kept[0] = '\0'; /* somebody has moved it away already */
 	if (rename(r->fresh, path) < 0) {
 		rc = err_set(o->e, -errno, "cannot put a new file in the place of %s: %s", path, strerror(errno));
-		(void)unlink(r->kept);
+		if (r->kept[0])
+			(void)unlink(r->kept);
 		return rc;
 	}
 	ops_rotation_sync(path);
@@ -183,7 +187,7 @@ int ops_log_rotate(struct ops *o)
 		rc = ops_rotation_renew(o, r);
 	else if (r->fd >= 0)
 		(void)unlink(r->fresh);
-	if (rc == 0)
+	if (rc == 0 && r->kept[0])
 		ops_set(o, "kept", json_string(r->kept));
 	own_close(&r->fd);
 	explicit_bzero(r, sizeof(*r));

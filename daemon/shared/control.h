@@ -57,7 +57,8 @@
  *			  not be moved back). The processes go on without a guard.
  * log.open		→ path; one descriptor: the audit log, read-only
  * log.heads		→ heads: [{writer, epoch, n}]: how far the writers that run have come (heads.h)
- * log.rotate		→ kept (path): the file that was the log so far; nobody writes to it any more, unless "pending"
+ * log.rotate		→ kept? (path): the file that was the log so far, if it was still in its place; nobody writes to it
+ *			  any more, unless "pending"
  * log.key		writer, epoch (hex) → key (hex): first key of a chain, for `log verify`
  */
 #ifndef CONTROL_H
