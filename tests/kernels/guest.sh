@@ -24,7 +24,7 @@ tests() {
 	mount -t tmpfs -o mode=1777 tests /tmp || return 1
 	export TMPDIR=/tmp ESCAPE_SLOW=6 STORM=300
 	# Debian's kernels do not load these by themselves; the ways through them are to be tried all the same.
-	modprobe -qa tun tipc rds rds_tcp dccp_ipv4 dccp_ipv6 l2tp_ip l2tp_ip6 pppoe llc2 can kcm smc nfsv3 cifs 2> /dev/null
+	modprobe -qa sctp vsock tun tipc rds rds_tcp dccp_ipv4 dccp_ipv6 l2tp_ip l2tp_ip6 pppoe llc2 can kcm smc nfsv3 cifs 2> /dev/null
 	echo "== Linux $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
 	part escape 700 /usr/bin/python3 tests/escape/suite.py --json "$VM_FILES" &
 	part levels 400 "$build"/release/tests/bpf/test_levels || failed=1
