@@ -36,7 +36,7 @@ sys.path.insert(0, str(HERE.parent / "system"))
 import lab as lab_module  # noqa: E402
 from lab import LINKS, NOBODY, SLOW, Daemon, Lab, cgroup2_mount, run, wait_for  # noqa: E402
 
-PROGRAM = lab_module.BUILD.resolve() / "release" / "tests" / "escape" / "escape"
+PROGRAM = lab_module.PLAIN.resolve() / "release" / "tests" / "escape" / "escape"
 RESULTS, TABLE = HERE / "results", HERE / "results.md"
 MODES = {1: "control-user", 2: "control-root", 3: "run-user", 4: "run-root", 5: "wall-user", 6: "wall-root", 7: "attach-user", 8: "attach-root"}
 GUARDED = {m: name for m, name in MODES.items() if m > 2}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import urllib.parse
 
-from lab import BUILD, PEERS, TRAPS, wait_for
+from lab import NODE_PATH, PEERS, TRAPS, wait_for
 
 REF = "agentsecrets://STRIPE_KEY"
 AUTH = ("-H", f"Authorization: Bearer {REF}")
@@ -26,7 +26,7 @@ def curl(lab, url, *args, **kw):
 
 def node(lab, code, **kw):
     """JavaScript in Node inside `run`, with the tests' npm packages."""
-    return lab.agent(NODE, "-e", code, env={"NODE_PATH": str(BUILD / "node" / "node_modules")}, **kw)
+    return lab.agent(NODE, "-e", code, env={"NODE_PATH": NODE_PATH}, **kw)
 
 
 def one_request(lab, before, host, authorization):

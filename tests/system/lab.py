@@ -34,6 +34,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 PEERS = TOP / "tests" / "peers"
 BUILD = Path(os.environ.get("AGENTSECRETS_BUILD", TOP / "build"))
+SANITIZED = BUILD.name == "asan"  # then memory is not judged: what was freed is kept for a while, and mlock(2) does nothing
+PLAIN = BUILD.parent if SANITIZED else BUILD  # what the tests use beside the product itself
+NODE_PATH = str(PLAIN / "node" / "node_modules")
 PREFIX = "agentsecrets-lab-"
 
 # Who is where. Names and addresses are the real ones or from documentation ranges.

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from helpers import audit, curl, holds_key, reason
-from lab import BUILD, HOSTS, PEERS
+from lab import BUILD, HOSTS, NODE_PATH, PEERS, SANITIZED
 
 AUTH = ("-H", "Authorization: Bearer agentsecrets://H2_KEY")
 H2 = "https://h2.lab-host.com"
@@ -137,10 +137,10 @@ def test_npm_undici(lab):
     code = ("const {Agent, request} = require('undici'); const dispatcher = new Agent({allowH2: true, connections: 1, pipelining: 1});"
             f"Promise.all([...Array(30).keys()].map(i => request('{H2}/echo?u' + i, {{dispatcher, headers: {{authorization: 'Bearer agentsecrets://H2_KEY'}}}})"
             ".then(async r => [r.statusCode, (await r.body.text()).slice(0, 15)].join(' ')))).then(a => { console.log([...new Set(a)].join()); dispatcher.close(); });")
-    p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+    p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": NODE_PATH})
     if "undici/lib/api/api-request.js" in p.stderr:  # seen once, on a machine ten times overloaded: it pushed to a body it had let go
         before = lab.requests(host="h2.lab-host.com")
-        p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+        p = lab.agent("node", "-e", code, workspace="http2", env={"NODE_PATH": NODE_PATH})
     assert p.stdout == "200 GET Bearer ****\n", (p.stdout, p.stderr)
     got = lab.wait_requests(len(before) + 30, host="h2.lab-host.com")[len(before):]
     assert {(q["authorization"], q["http"]) for q in got} == {(f"Bearer {lab.keys['H2_KEY']}", "HTTP/2.0")}
@@ -334,7 +334,7 @@ def test_floods_end_the_connection(lab, what, codes):
     before = memory(lab), len(lab.daemons[0].audit_lines())
     p = lab.agent(PYTHON, str(PEERS / "h2abuse.py"), "h2.lab-host.com", what, workspace="http2")
     assert p.stdout.strip() in codes, (p.stdout, p.stderr)
-    assert memory(lab) - before[0] < 16 << 10
+    assert SANITIZED or memory(lab) - before[0] < 16 << 10
     assert len(lab.daemons[0].audit_lines()) - before[1] < 3000
     assert ask(lab, "2", f"{H2}/echo")[1] == 200
 

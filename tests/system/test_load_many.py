@@ -11,7 +11,7 @@ import pytest
 
 from conftest import a_world
 from helpers import curl, reason
-from lab import PEERS, wait_for
+from lab import PEERS, SANITIZED, wait_for
 from test_6_load import MIB, fds, many, rss
 
 SCALE = 10 if os.environ.get("STRESS") else 1
@@ -82,7 +82,7 @@ def test_idle_and_active(crowd):
             assert h.stdout.readline() == b"up %d\n" % each, h.stderr.read()
         held = rss(d)
         print("RSS MiB before", {k: round(v / MIB, 1) for k, v in before.items()}, f"with {4 * each} idle", {k: round(v / MIB, 1) for k, v in held.items()})
-        assert sum(held.values()) - sum(before.values()) < 4 * each * 48 * 1024 + 20 * MIB
+        assert SANITIZED or sum(held.values()) - sum(before.values()) < 4 * each * 48 * 1024 + 20 * MIB
         many(lab, 200 * SCALE, 100 * SCALE, 2)
         for h in holders:
             h.stdin.write(b"\n")
@@ -212,6 +212,6 @@ def test_rapid_reset(stubborn):
     p = stubborn.agent("/usr/bin/python3", "-c", code, timeout=120)
     assert p.stdout.startswith("ended"), (p.stdout, p.stderr[-1000:])
     print(p.stdout.strip(), "of 10000; RSS MiB before", sum(before.values()) // MIB, "after", sum(rss(d).values()) // MIB)
-    assert sum(rss(d).values()) - sum(before.values()) < 20 * MIB
+    assert SANITIZED or sum(rss(d).values()) - sum(before.values()) < 20 * MIB
     assert curl(stubborn, f"https://{HOST}/hello")[0] == 200
     assert all(d.pids[pid] == role for role, pid in d.processes())

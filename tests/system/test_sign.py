@@ -9,7 +9,7 @@ import pytest
 
 from conftest import a_world, show
 from helpers import audit, curl, reason
-from lab import BUILD, PEERS
+from lab import NODE_PATH, PEERS
 
 NODE = shutil.which("node") or "node"
 KEYS = {"AWS": ("AKIAREALREALREALREAL", "realSecretRealSecretRealSecretRealSecret", None),
@@ -54,7 +54,7 @@ def node(store, code):
         const s3 = require('@aws-sdk/client-s3');
         const c = new s3.S3Client({{endpoint: '{S3}', forcePathStyle: true, region: process.env.AWS_REGION}});
         (async () => {{ {code} }})().catch(e => {{ console.log('FAILED', e.name, e.message, e.$response && e.$response.statusCode);
-        process.exit(1); }});""", env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+        process.exit(1); }});""", env={"NODE_PATH": NODE_PATH})
     return p
 
 

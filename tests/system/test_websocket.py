@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from helpers import REF, audit, curl, holds_key, raw
-from lab import BUILD, PEERS
+from lab import NODE_PATH, PEERS
 
 PORT = 9555
 PYTHON = "/usr/bin/python3"
@@ -64,7 +64,7 @@ def test_node_ws(ws):
     code = (f"const W = require('ws'); const s = new W('{URL}/hello', {{headers: {{authorization: 'Bearer ' + process.env.STRIPE_KEY}}}});"
             "let n = 0; s.on('message', m => { n++; console.log(m.toString()); if (n === 1) s.send('again'); else s.close(4001, 'done'); });"
             "s.on('close', c => console.log(c)); s.on('error', e => { console.error(e); process.exit(1); });")
-    p = ws.agent(NODE, "-e", code, env={"NODE_PATH": str(BUILD / "node" / "node_modules")})
+    p = ws.agent(NODE, "-e", code, env={"NODE_PATH": NODE_PATH})
     assert p.returncode == 0, p.stderr
     first, *rest = p.stdout.splitlines()
     assert json.loads(first)["authorization"].startswith("Bearer ***")
