@@ -515,9 +515,13 @@ int keeper_tokens_turn(struct keeper *k, uint64_t now_ms)
 	struct token *t;
 
 	for (t = k->tokens; t; t = t->next) {
+		const struct keeper_proxy *p = &k->proxies[t->proxy];
+
 		if (t->state != TOKEN_FLYING)
 			continue;
-		if (now_ms >= t->deadline_ms)
+		if (p->peer.fd < 0 || p->gen != t->gen)
+			token_failed(t, -EPIPE, "the proxy that asked for it is gone");
+		else if (now_ms >= t->deadline_ms)
 			token_failed(t, -ETIMEDOUT,
 				     "the authorization server does not answer in time");
 		else if (t->deadline_ms - now_ms < wait)

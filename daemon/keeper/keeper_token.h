@@ -26,7 +26,8 @@ int keeper_token_stale(void *ctx, uint32_t peer, struct rpc_msg *m) must_check;
 
 /* The secret has another value, or is gone; name NULL: all of the workspace. */
 void keeper_tokens_forget(struct keeper *k, const char *workspace, const char *name);
-/* Ends exchanges that take too long. The next time in ms from now; -1: none. */
+/* Ends exchanges that take too long, or whose proxy is gone: what it had sent may have been heard, so nobody sends it
+ * again. The next time in ms from now; -1: none. */
 int keeper_tokens_turn(struct keeper *k, uint64_t now_ms);
 void keeper_tokens_done(struct keeper *k);
 

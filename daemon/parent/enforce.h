@@ -86,7 +86,7 @@ struct enforce_exempt {
 int enforce_exempt(struct enforce *en, uint64_t guard, struct enforce_exempt *list, size_t count) must_check;
 
 /* Deletes all of a guard's. */
-void enforce_unlease(struct enforce *en, uint64_t guard);
+int enforce_unlease(struct enforce *en, uint64_t guard) must_check;
 void enforce_sweep(struct enforce *en, uint64_t now_ns);
 
 /* Mounts and pins again when the bpffs was taken away. Once a second. */

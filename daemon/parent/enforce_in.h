@@ -63,7 +63,7 @@ int enforce_load(struct enforce *en, uint16_t explicit_port, const struct enforc
 /* A guard and its traces in the maps. */
 struct guard_links *enforce_find(struct enforce *en, uint64_t id);
 struct guard_links *enforce_add(struct enforce *en, const struct guard_links *g);
-void enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit);
+int enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit);
 void enforce_purge_guard(struct enforce *en, uint64_t id);
 void enforce_detach_all(struct guard_links *g);
 void enforce_remove_pins(struct enforce *en, uint64_t id, const char *prefix);

@@ -45,10 +45,17 @@ int enforce_events(struct enforce *en, enforce_event_fn *fn, void *ctx)
 
 /* ---- what one guard has ------------------------------------------------------------------------- */
 
+/* What is not there any more need not be deleted. */
+static int drop_key(int map, const void *key)
+{
+	return bpf_map_delete_elem(map, key) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
 /* Deletes what a map holds of a guard, whose id is the value's (pending) or the first thing in the key
  * (leases). */
-void enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit)
+int enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t limit)
 {
+	int rc = 0;
 	char key[sizeof(struct eg_unix_path)], next[sizeof(struct eg_unix_path)];
 	struct eg_record record;
 	uint64_t guard;
@@ -61,18 +68,19 @@ void enforce_purge(struct bpf_map *map, uint64_t id, bool in_value, uint64_t lim
 		memcpy(&guard, key, sizeof(guard));
 		if (in_value)
 			guard = bpf_map_lookup_elem(fd, key, &record) == 0 ? record.guard : 0;
-		if (guard == id)
-			(void)bpf_map_delete_elem(fd, key);
+		if (guard == id && drop_key(fd, key) < 0)
+			rc = -errno;
 	}
+	return rc;
 }
 
 /* Takes a guard's traces out of the shared maps; its programs are attached no more. */
 void enforce_purge_guard(struct enforce *en, uint64_t id)
 {
-	enforce_purge(en->skel->maps.leases, id, false, EG_LEASES_MAX);
-	enforce_purge(en->skel->maps.pending, id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
-	enforce_purge(en->skel->maps.exempt, id, false, EG_UNIX_MAX);
-	enforce_purge(en->skel->maps.exempt_paths, id, false, EG_UNIX_MAX);
+	(void)enforce_purge(en->skel->maps.leases, id, false, EG_LEASES_MAX);
+	(void)enforce_purge(en->skel->maps.pending, id, true, EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
+	(void)enforce_purge(en->skel->maps.exempt, id, false, EG_UNIX_MAX);
+	(void)enforce_purge(en->skel->maps.exempt_paths, id, false, EG_UNIX_MAX);
 	(void)bpf_map_delete_elem(bpf_map__fd(en->skel->maps.quota), &id);
 }
 
@@ -101,29 +109,33 @@ static bool is_listed(const void *key, size_t size, const struct enforce_exempt 
 	return false;
 }
 
-static void drop_exempt(struct bpf_map *map, uint64_t guard, const struct enforce_exempt *list, size_t count)
+static int drop_exempt(struct bpf_map *map, uint64_t guard, const struct enforce_exempt *list, size_t count)
 {
 	char key[sizeof(struct eg_unix_path)], next[sizeof(struct eg_unix_path)];
-	int fd = bpf_map__fd(map);
+	int fd = bpf_map__fd(map), rc = 0;
 	bool more = bpf_map_get_next_key(fd, NULL, next) == 0;
 
 	for (size_t i = 0; more && i < EG_UNIX_MAX; i++) {
 		memcpy(key, next, sizeof(key));
 		more = bpf_map_get_next_key(fd, key, next) == 0;
-		if (memcmp(key, &guard, sizeof(guard)) == 0 && !is_listed(key, bpf_map__key_size(map), list, count))
-			(void)bpf_map_delete_elem(fd, key);
+		if (memcmp(key, &guard, sizeof(guard)) == 0 && !is_listed(key, bpf_map__key_size(map), list, count) &&
+		    drop_key(fd, key) < 0)
+			rc = -errno;
 	}
+	return rc;
 }
 
 int enforce_exempt(struct enforce *en, uint64_t guard, struct enforce_exempt *list, size_t count)
 {
-	int keys = bpf_map__fd(en->skel->maps.exempt), paths = bpf_map__fd(en->skel->maps.exempt_paths), rc = 0;
+	int keys = bpf_map__fd(en->skel->maps.exempt), paths = bpf_map__fd(en->skel->maps.exempt_paths), rc, gone;
 	const uint64_t one = 1;
 
 	for (size_t i = 0; i < count; i++)
 		list[i].key.guard = list[i].path.guard = guard;
-	drop_exempt(en->skel->maps.exempt, guard, list, count);
-	drop_exempt(en->skel->maps.exempt_paths, guard, list, count);
+	rc = drop_exempt(en->skel->maps.exempt, guard, list, count);
+	gone = drop_exempt(en->skel->maps.exempt_paths, guard, list, count);
+	if (gone < 0)
+		rc = gone;
 	for (size_t i = 0; i < count; i++) {
 		if (list[i].key.kind && bpf_map_update_elem(keys, &list[i].key, &one, BPF_ANY) != 0)
 			rc = -errno;
@@ -140,9 +152,9 @@ bool enforce_direct(struct enforce *en, int sock)
 	return bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.directs), &sock, &mark) == 0;
 }
 
-void enforce_unlease(struct enforce *en, uint64_t guard)
+int enforce_unlease(struct enforce *en, uint64_t guard)
 {
-	enforce_purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);
+	return enforce_purge(en->skel->maps.leases, guard, false, EG_LEASES_MAX);
 }
 
 void enforce_sweep(struct enforce *en, uint64_t now_ns)

@@ -112,7 +112,7 @@ static int take_guard(struct enforce *en, const char *dir, struct guard_links *g
 			return rc;
 	}
 	if (bpf_map_lookup_elem(bpf_map__fd(en->skel->maps.quota), &g->id, &pending) != 0) {
-		enforce_purge(en->skel->maps.pending, g->id, true,
+		(void)enforce_purge(en->skel->maps.pending, g->id, true,
 			      EG_GUARDS_MAX * EG_PENDING_PER_GUARD);
 		if (enforce_start_quota(en, g->id, e))
 			return -EIO;

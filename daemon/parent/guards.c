@@ -303,7 +303,9 @@ void guards_rules_changed(struct parent *p, const struct workspace *w, bool clos
 		if (!g->id || strcmp(g->workspace, w->rules->workspace) != 0)
 			continue;
 		if (closed) {
-			enforce_unlease(p->en, g->id);
+			if (enforce_unlease(p->en, g->id) < 0)
+				log_error("guard %s: the kernel did not forget all addresses that DNS opened; they close when the answers end",
+					  g->name);
 			guards_cut(p, g);
 		}
 		guards_lease(p, g, w);

@@ -73,9 +73,9 @@ void guards_unix(struct parent *p, const struct guard *g, const struct workspace
 	for (uint32_t i = 0; i < w->rules->peer_count; i++)
 		n += guards_unix_look(w->rules->peers[i], list + n, NULL);
 	if (enforce_exempt(p->en, g->id, list, n) < 0)
-		log_warn(
-			"guard %s: the kernel did not take all unix sockets of its workspace; those are refused",
-			g->name);
+		log_error("guard %s: the kernel did not take up the unix sockets of its workspace: of new ones some are "
+			  "refused, of old ones some may be open still; end the guard to be sure",
+			  g->name);
 }
 
 void guards_unix_sweep(struct parent *p)

@@ -1,6 +1,8 @@
 """Must show 7: access tokens that the keeper fetches (OAuth2, GitHub App), against an authorization server of the lab's."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 
@@ -264,6 +266,27 @@ def test_no_answer_in_time(world, fresh_secret):
     status, body, _ = ask(world, "CC")
     assert (status, reason(body)) == (502, "token_unavailable") and time.monotonic() - started < 20
     world.auth.set(delay=0)
+
+
+def test_the_proxy_that_asks_dies(world, fresh_secret):
+    """The others' requests do not wait for the answer that nobody will bring."""
+    fresh_secret("CC")
+    d = world.daemons[0]
+    since = len(d.audit_lines())
+    world.auth.set(delay=12)
+    p = world.agent_start("sh", "-c", f"for i in 1 2 3 4 5 6 7 8; do curl -sS -m 30 -o /dev/null -w '%{{http_code}} %{{time_total}}\\n' {HOST}/api"
+                          " -H 'Authorization: Bearer agentsecrets://CC' & done; wait")
+    carrier = wait_for("the token's request", lambda: [line["w"] for line in d.audit_lines()[since:] if line.get("path") == "/token"], 10)[0]
+    wait_for("all to have been judged", lambda: sum(line.get("path") == "/api" for line in d.audit_lines()[since:]) >= 8, 10)
+    others = sum(line.get("path") == "/api" and line["kind"] == "decision" and line["w"] != carrier for line in d.audit_lines()[since:])
+    pids = [pid for role, pid in d.processes() if role == "proxy"]
+    os.kill(pids[int(carrier.removeprefix("proxy"))], signal.SIGKILL)
+    out, err = p.communicate(timeout=60)
+    world.auth.set(delay=0)
+    told = [line.split() for line in out.decode().splitlines()]
+    assert len(told) == 8 and sum(code == "502" for code, _ in told) == others, (out, err)
+    assert all(float(seconds) < 8 for _, seconds in told), out
+    wait_for("a token", lambda: ask(world, "CC")[0] == 200, 10)
 
 
 def test_the_endpoint_is_judged(world, fresh_secret):
