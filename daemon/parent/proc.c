@@ -278,9 +278,9 @@ static int proc_proxy_start(struct parent *p, struct proc *c, struct err *e)
 		rc = proc_join(c, proc_of(p, PROC_RESOLVER), RPC_WIRE_RESOLVER, e);
 	if (rc == 0 && (workspaces_tell(p, c) < 0 || guards_tell(p, c) < 0))
 		rc = -EIO;
-	return rc < 0 ? err_set(e, rc, "cannot start %s: %s", name,
-				e->text[0] ? e->text : strerror(-rc))
-		      : proc_go(p, c, e);
+	if (rc < 0 && !e->text[0])
+		(void)err_set(e, rc, "%s", strerror(-rc));
+	return rc < 0 ? err_in(e, rc, "cannot start %s", name) : proc_go(p, c, e);
 }
 
 static int proc_start(struct parent *p, struct proc *c, struct err *e)
